@@ -1,0 +1,1 @@
+"""What a broker and a store of one engine share: connections, key and table layout."""

@@ -1,0 +1,1 @@
+"""One delivery in, one completion out; no broker, no threads."""

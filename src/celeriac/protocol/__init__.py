@@ -1,0 +1,1 @@
+"""All knowledge of Celery's wire format, as pure functions."""
