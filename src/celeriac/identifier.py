@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import uuid as _uuid
 from functools import cache
@@ -21,7 +20,7 @@ def uuid() -> str:
 
 def token(size: int = 5) -> str:
     """Return a short random name of ``2 * size`` hexadecimal digits."""
-    return secrets.token_hex(size)
+    return os.urandom(size).hex()
 
 
 @cache
@@ -42,7 +41,7 @@ def oid() -> str:
 
 @cache
 def _oid(pid: int) -> str:
-    return str(_uuid.uuid3(_uuid.NAMESPACE_OID, f"{_uuid.getnode()}-{pid}-{secrets.token_hex(8)}"))
+    return str(_uuid.uuid3(_uuid.NAMESPACE_OID, f"{_uuid.getnode()}-{pid}-{token(8)}"))
 
 
 @cache

@@ -71,6 +71,7 @@ class Delivery(msgspec.Struct):
         losses: how often its lease expired (host, network or a whole worker was lost).
         started: it had begun to run and must not begin again (early acknowledgement); only
             `Broker.adopt` and `Broker.adopt_expired` say so.
+        previous: the receipt under which the former owner held it, of an adopted delivery.
     """
 
     receipt: str
@@ -82,6 +83,7 @@ class Delivery(msgspec.Struct):
     deaths: int = 0
     losses: int = 0
     started: bool = False
+    previous: str = ""
 
 
 class ResultRecord(msgspec.Struct, frozen=True):

@@ -1,1 +1,1 @@
-"""What the project ships for tests of adapters and applications."""
+"""What tests of applications and of adapters are made with; shipped, public."""

@@ -1,0 +1,15 @@
+"""Celery's celery.app.base."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from celeriac import Celeriac as Celery
+from celery import _later
+
+if not TYPE_CHECKING:
+    __getattr__ = _later.guard(__name__)
+
+__all__ = [
+    "Celery",
+]

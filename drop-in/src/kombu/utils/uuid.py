@@ -1,0 +1,15 @@
+"""Kombu's kombu.utils.uuid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from celeriac.identifier import uuid
+from celery import _later
+
+if not TYPE_CHECKING:
+    __getattr__ = _later.guard(__name__)
+
+__all__ = [
+    "uuid",
+]

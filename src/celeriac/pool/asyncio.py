@@ -1,0 +1,91 @@
+"""Slots that are coroutines on one event loop in the main thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from celeriac.pool.base import Executor, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from celeriac.execution.job import Job
+
+#: Threads for plain functions that share the child with coroutines.
+PLAIN_THREADS = 32
+
+
+class AsyncioExecutor(Executor):
+    """Runs ``async def`` bodies on the loop and plain functions in threads beside it."""
+
+    def __init__(self, slots: int, work: Work) -> None:
+        super().__init__(slots, work)
+        self._waiting: deque[Job] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._stopped = False
+        self._loop = asyncio.new_event_loop()
+        self._threads = ThreadPoolExecutor(min(PLAIN_THREADS, slots), "slot")
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Queue jobs."""
+        self._waiting.extend(jobs)
+        self._loop.call_soon_threadsafe(self._start)
+
+    def withdraw(self) -> list[Job]:
+        """Take back the jobs that have not been started."""
+        taken: list[Job] = []
+        while self._waiting:
+            try:
+                taken.append(self._waiting.popleft())
+            except IndexError:
+                break  # the loop started the last one meanwhile
+        return taken
+
+    def run(self) -> None:
+        """Run jobs until `stop`."""
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+            while self._running:
+                self._loop.run_until_complete(asyncio.wait(set(self._running)))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        finally:
+            self._threads.shutdown()
+            asyncio.set_event_loop(None)
+            self._loop.close()
+
+    def stop(self) -> None:
+        """Start nothing more."""
+        self._stopped = True
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _start(self) -> None:
+        while not self._stopped and self._waiting and len(self._running) < self.slots:
+            try:
+                job = self._waiting.popleft()
+            except IndexError:
+                return  # withdrawn meanwhile
+            task = self._loop.create_task(self._execute(job))
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+
+    async def _execute(self, job: Job) -> None:
+        if job.task.is_async:
+            await self.work.aexecute(job)
+        else:
+            await self._loop.run_in_executor(self._threads, self.work.execute, job, self._resolve)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._start()
+
+    def _resolve(self, awaitable: Awaitable[Any]) -> Any:
+        # A plain function, in a thread, that returned a coroutine.
+        return asyncio.run_coroutine_threadsafe(_await(awaitable), self._loop).result()
+
+
+async def _await(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable

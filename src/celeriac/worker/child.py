@@ -1,0 +1,245 @@
+"""A child: fetcher, executor and settler in one process, under a supervisor."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import multiprocessing
+import os
+import random
+import signal as unix
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from celeriac import signal, state
+from celeriac.error import OperationalError
+from celeriac.execution.decide import Policy, decide, decide_received, give_back, progress
+from celeriac.execution.run import arun, run
+from celeriac.identifier import process_start
+from celeriac.pool import executor_class
+from celeriac.pool.base import Resolve, Work
+from celeriac.worker.fetcher import Fetcher
+from celeriac.worker.report import report, report_refused
+from celeriac.worker.settler import PAUSES, Settler
+from celeriac.worker.slot import ENDED, RUNNING, SlotTable
+from celeriac.worker.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celeriac.app import Celeriac
+    from celeriac.execution.job import Job, Refused
+    from celeriac.execution.outcome import Outcome
+    from celeriac.message import Completion, Owner
+    from celeriac.worker.setting import Plan
+
+logger = logging.getLogger("celeriac.worker")
+
+#: What the supervisor writes into the pipe of a child, and a child into its own.
+DRAIN = b"d"
+READY = b"r"
+
+#: What the supervisor listens to and a child does not.
+SIGNALS = (unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP)
+
+PR_SET_PDEATHSIG = 1
+
+
+class Child(Work):
+    """Runs tasks for one owner id until it is told to drain.
+
+    Args:
+        app: whose tasks to run.
+        plan: what the worker was asked to do.
+        owner: the name to lease under; its pid is filled in by `main`.
+        table: made by the supervisor before the fork.
+    """
+
+    def __init__(self, app: Celeriac, plan: Plan, owner: Owner, table: SlotTable) -> None:
+        self.app = app
+        self.owner = owner
+        self.table = table
+        self.policy = Policy.of(app, plan.node)
+        self.broker = app.broker
+        self.executor = executor_class(plan.pool)(plan.slots, self)
+        self.consumer = self.broker.consumer(plan.queues, owner.id)
+        self.settler = Settler(self.broker, app.store, self._settled)
+        self.fetcher = Fetcher(
+            app,
+            plan.node,
+            consumer=self.consumer,
+            executor=self.executor,
+            table=table,
+            settler=self.settler,
+            window=Window(plan.slots, plan.prefetch_limit),
+            refuse=self._refuse,
+            release=self.release,
+        )
+        self._draining = threading.Event()
+        self._drained = threading.Event()
+
+    def run(self) -> None:
+        """Run tasks until `drain`; return when the last one is settled."""
+        self.settler.start()
+        self.fetcher.start()
+        self.executor.run()
+        self._drained.wait()
+        self.settler.finish()
+        self.consumer.close()
+
+    def drain(self) -> None:
+        """Lease nothing more, give back what has not begun, let `run` end with the running jobs."""
+        if self._draining.is_set():
+            return
+        self._draining.set()
+        self.fetcher.stop()
+        self.executor.stop()
+        self.fetcher.join()
+        self.release(self.executor.withdraw())
+        self._drained.set()
+
+    # -- one job --------------------------------------------------------------------------
+
+    def execute(self, job: Job, resolve: Resolve) -> None:
+        """Run a job in the calling thread, and hand its completion to the settler."""
+        if self._begin(job):
+            self._end(job, run(job, resolve))
+
+    async def aexecute(self, job: Job) -> None:
+        """Run a job on the running event loop, and hand its completion to the settler."""
+        if self._begin(job):
+            self._end(job, await arun(job))
+
+    def _begin(self, job: Job) -> bool:
+        """Note the start, first of all in the slot table; False when the job must not be run."""
+        job.begun = time.monotonic()
+        if not job.options.acks_late and not self._mark_started(job):
+            return False
+        self.table.mark(job.delivery.receipt, RUNNING)
+        if job.options.track_started:
+            meta = {"pid": os.getpid(), "hostname": self.policy.node}
+            record = progress(job, self.policy, state.STARTED, meta)
+            if record is not None:
+                self.settler.put(record)
+        return True
+
+    def _mark_started(self, job: Job) -> bool:
+        """Early acknowledgement: from here on the message must not run again, whatever happens."""
+        tries = 0
+        while True:
+            try:
+                held = self.broker.mark_started([job.delivery.receipt])[0]
+                break
+            except OperationalError as error:
+                logger.info("Cannot acknowledge %s now, will go on trying: %s", job.id, error)
+                if self._draining.wait(PAUSES[min(tries, len(PAUSES) - 1)]):
+                    self.release([job])
+                    return False
+                tries += 1
+        if not held:
+            logger.warning("Lost the lease of %s before it began; not run here", job.id)
+            self.table.free(job.delivery.receipt)
+            self.fetcher.withdrawn(1)
+        return held
+
+    def _end(self, job: Job, outcome: Outcome) -> None:
+        runtime = time.monotonic() - job.begun
+        self.table.mark(job.delivery.receipt, ENDED)
+        self.settler.put(decide(job, outcome, self.policy, time.time()))
+        self.fetcher.ended(runtime)
+        report(job, outcome, runtime)
+
+    # -- without a run --------------------------------------------------------------------
+
+    def _refuse(self, refused: Refused) -> None:
+        completion = decide_received(refused, self.policy, time.time())
+        self.settler.put(completion)
+        report_refused(refused)
+
+    def release(self, jobs: list[Job]) -> None:
+        """Give back jobs that have not begun, to the front of their queues and in order."""
+        if jobs:
+            self.settler.put([give_back(job.delivery) for job in jobs])
+            self.fetcher.withdrawn(len(jobs))
+
+    def _settled(self, completion: Completion) -> None:
+        self.table.free(completion.delivery.receipt)
+
+
+def main(
+    app: Celeriac,
+    plan: Plan,
+    owner: Owner,
+    table: SlotTable,
+    *,
+    control: int,
+    number: int,
+    parent: int,
+) -> None:
+    """Be a child, in a process that was just forked.
+
+    Args:
+        app: whose tasks to run.
+        plan: what the worker was asked to do.
+        owner: the name to lease under, without its pid.
+        table: shared with the supervisor.
+        control: a socket to the supervisor.
+        number: counts the children from 1, for the process name in the log.
+        parent: the process id of the supervisor.
+    """
+    die_with(parent)
+    for name in SIGNALS:
+        # The supervisor decides.  A handler, since an ignored signal would stay ignored in the
+        # programs that tasks start.
+        unix.signal(name, _leave_to_supervisor)
+    unix.signal(unix.SIGCHLD, unix.SIG_DFL)
+    unix.pthread_sigmask(unix.SIG_UNBLOCK, {*SIGNALS, unix.SIGCHLD})
+    multiprocessing.current_process().name = f"ForkPoolWorker-{number}"
+    random.seed()
+    pid = os.getpid()
+    owner = msgspec.structs.replace(owner, pid=pid, start=process_start(pid) or "")
+    _insist("register", lambda: app.broker.register(owner))
+    signal.worker_process_init.send(sender=None)
+    child = Child(app, plan, owner, table)
+    threading.Thread(target=_obey, args=(child, control), name="control", daemon=True).start()
+    os.write(control, READY)
+    child.run()
+    signal.worker_process_shutdown.send(sender=None, pid=pid, exitcode=0)
+    app.close()
+
+
+def _obey(child: Child, control: int) -> None:
+    """Do what the supervisor says; die when it is gone."""
+    while True:
+        word = os.read(control, 1)
+        if word == DRAIN:
+            child.drain()
+        elif not word:
+            os.kill(os.getpid(), unix.SIGKILL)
+
+
+def _leave_to_supervisor(number: int, frame: object) -> None:
+    del number, frame
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies (Linux); elsewhere `_obey` does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, unix.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), unix.SIGKILL)
+
+
+def _insist(what: str, action: Callable[[], None]) -> None:
+    tries = 0
+    while True:
+        try:
+            return action()
+        except OperationalError as error:
+            logger.info("Cannot %s now, will go on trying: %s", what, error)
+            time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
+            tries += 1

@@ -1,0 +1,185 @@
+"""The fetcher: leases messages ahead of the slots, looks at them, hands them to the executor."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from celeriac.error import OperationalError
+from celeriac.execution.job import Job, Refused, admit
+from celeriac.worker.settler import PAUSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celeriac.app import Celeriac
+    from celeriac.broker.base import Consumer
+    from celeriac.message import Delivery
+    from celeriac.pool.base import Executor
+    from celeriac.worker.settler import Settler
+    from celeriac.worker.slot import SlotTable
+    from celeriac.worker.window import Window
+
+logger = logging.getLogger("celeriac.worker")
+
+#: Seconds that one call waits for a message.
+WAIT = 5.0
+#: Seconds after which what waits behind a running job goes back to the queue.
+STALL = 0.25
+#: Messages leased in one round trip or transaction at most.
+BATCH = 256
+
+
+class Fetcher(threading.Thread):
+    """Leases for one child.
+
+    Args:
+        app: whose tasks are known.
+        node: the name of the worker.
+        consumer: where messages come from.
+        executor: where jobs go.
+        table: where leases are entered before anything else happens to them.
+        settler: where deliveries go that are not run.
+        window: how far ahead to lease.
+        refuse: decides about a delivery that is not run.
+        release: gives jobs back that were not started.
+    """
+
+    def __init__(
+        self,
+        app: Celeriac,
+        node: str,
+        *,
+        consumer: Consumer,
+        executor: Executor,
+        table: SlotTable,
+        settler: Settler,
+        window: Window,
+        refuse: Callable[[Refused], None],
+        release: Callable[[list[Job]], None],
+    ) -> None:
+        super().__init__(name="fetcher", daemon=True)
+        self._app = app
+        self._node = node
+        self._consumer = consumer
+        self._executor = executor
+        self._table = table
+        self._settler = settler
+        self._window = window
+        self._refuse = refuse
+        self._release = release
+        self._changed = threading.Event()
+        self._stopped = False
+        self._quarantined: list[Job] = []
+        self._alone = False  # a quarantined job has the child to itself
+        self._accepted = 0  # written by this thread only
+        self._ended = 0  # written under the lock
+        self._wake_at = 0  # the number of ended jobs at which there is room again
+        self._lock = threading.Lock()
+
+    # -- the executor's side --------------------------------------------------------------
+
+    def ended(self, runtime: float) -> None:
+        """Note that a job left its slot after ``runtime`` seconds."""
+        with self._lock:
+            self._window.saw(runtime)
+            self._ended += 1
+        if self._ended >= self._wake_at:
+            self._changed.set()
+
+    def withdrawn(self, count: int) -> None:
+        """Note that ``count`` jobs were taken back before they began."""
+        with self._lock:
+            self._ended += count
+
+    def stop(self) -> None:
+        """Lease nothing more; from any thread."""
+        self._stopped = True
+        self._changed.set()
+        self._consumer.wake()
+
+    # -- the thread -----------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Lease until `stop`."""
+        failures = 0
+        while not self._stopped:
+            room = self._room()
+            if room <= 0:
+                self._wait_for_room()
+                continue
+            try:
+                deliveries = self._consumer.receive(min(room, BATCH), WAIT)
+            except OperationalError as error:
+                if not failures:
+                    logger.info("Lost the broker, will come back: %s", error)
+                self._changed.clear()
+                self._changed.wait(PAUSES[min(failures, len(PAUSES) - 1)])
+                failures += 1
+                continue
+            if failures:
+                logger.info("The broker is back")
+                failures = 0
+            self._accept(deliveries)
+        if self._quarantined:
+            self._release(self._quarantined)
+
+    def _room(self) -> int:
+        """How many messages to lease now; notes in ``_wake_at`` when to ask again if none.
+
+        Leases when a slot is free or half of the window is, not message by message.
+        """
+        outstanding = self._accepted - self._ended
+        if self._quarantined or self._alone:
+            self._wake_at = self._accepted
+            if outstanding:
+                return 0
+            self._alone = bool(self._quarantined)
+            if self._alone:
+                self._submit([self._quarantined.pop(0)])
+                self._wake_at = self._accepted
+                return 0
+        if self._settler.blocked:
+            self._wake_at = self._accepted
+            return 0
+        size = self._window.size
+        enough = max(size // 2, self._executor.slots - 1)
+        if outstanding > enough:
+            self._wake_at = self._accepted - enough
+            return 0
+        return min(size - outstanding, self._table.room)
+
+    def _wait_for_room(self) -> None:
+        before = self._ended
+        self._changed.clear()
+        if self._ended < self._wake_at or self._settler.blocked:
+            self._changed.wait(STALL)
+        waiting = self._accepted - before - self._executor.slots
+        if waiting > 0 and self._ended == before and not self._stopped:
+            # A job runs long: what waits behind it may run elsewhere.
+            self._window.stalled()
+            self._release(self._executor.withdraw())
+
+    def _accept(self, deliveries: list[Delivery]) -> None:
+        now = time.time()
+        jobs: list[Job] = []
+        hold = self._table.hold
+        for delivery in deliveries:
+            job = admit(delivery, self._app, self._node, now)
+            if isinstance(job, Refused):
+                hold(delivery.receipt)
+                self._refuse(job)
+                continue
+            hold(delivery.receipt, not job.options.acks_late)
+            if job.quarantined:
+                self._quarantined.append(job)
+            else:
+                jobs.append(job)
+        if jobs:
+            self._submit(jobs)
+
+    def _submit(self, jobs: list[Job]) -> None:
+        self._accepted += len(jobs)
+        self._executor.submit(jobs)

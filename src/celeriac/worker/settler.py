@@ -1,0 +1,132 @@
+"""The settler: commits completions in batches, and goes on trying until the broker took them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
+
+from celeriac.error import OperationalError
+from celeriac.message import Completion, ResultRecord, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celeriac.broker.base import Broker
+    from celeriac.store.base import Store
+
+T = TypeVar("T")
+
+logger = logging.getLogger("celeriac.worker")
+
+#: Completions committed in one round trip or transaction at most.
+BATCH = 256
+#: Seconds between tries while the broker or the store is away.
+PAUSES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+
+
+class Settler(threading.Thread):
+    """Commits what is put, in order, from a thread of its own.
+
+    An acknowledgement that cannot be made now is retried, not the task: its lease stays in the slot
+    table, so the supervisor keeps it alive meanwhile.
+
+    Args:
+        broker: settles.
+        store: takes the results where the broker does not commit them itself.
+        settled: called with each completion once it is through.
+    """
+
+    def __init__(self, broker: Broker, store: Store, settled: Callable[[Completion], None]) -> None:
+        super().__init__(name="settler", daemon=True)
+        self._broker = broker
+        self._store = store
+        self._settled = settled
+        self._queue: SimpleQueue[Completion | list[Completion] | ResultRecord | None] = (
+            SimpleQueue()
+        )
+        self._atomic = broker.commits(store)
+        #: True while what was put cannot be committed: the fetcher stops leasing.
+        self.blocked = False
+
+    def put(self, item: Completion | list[Completion] | ResultRecord) -> None:
+        """Hand over a completion, or a result on the way such as STARTED; never blocks.
+
+        A list is settled in one piece, so that what goes back to the queue keeps its order.
+        """
+        self._queue.put(item)
+
+    def finish(self) -> None:
+        """Commit all that was put, however long it takes, and end."""
+        self._queue.put(None)
+        self.join()
+
+    def run(self) -> None:
+        """Commit batches until `finish`."""
+        open_ = True
+        while open_:
+            completions: list[Completion] = []
+            records: list[ResultRecord] = []
+            item = self._queue.get()
+            while True:
+                match item:
+                    case None:
+                        open_ = False
+                        break
+                    case Completion():
+                        completions.append(item)
+                    case list():
+                        completions += item
+                    case ResultRecord():
+                        records.append(item)
+                if len(completions) >= BATCH:
+                    break
+                try:
+                    item = self._queue.get_nowait()
+                except Empty:
+                    break
+            self._commit(records, completions)
+
+    def _commit(self, records: list[ResultRecord], completions: list[Completion]) -> None:
+        """Results on the way first; then result, follow-ups, verdict: all at once or in order."""
+        if not self._atomic:
+            records += [one.result for one in completions if one.result is not None]
+        if records:
+            self._insist("store results", lambda: self._store.put(records))
+        if not completions:
+            return
+        if not self._atomic:
+            for one in completions:
+                one.result = None
+        held = self._insist("settle", lambda: self._broker.settle(completions))
+        for one, was_held in zip(completions, held, strict=True):
+            if not was_held:
+                self._fenced(one)
+            self._settled(one)
+
+    def _insist(self, what: str, action: Callable[[], T]) -> T:
+        tries = 0
+        while True:
+            try:
+                done = action()
+            except OperationalError as error:
+                if not self.blocked:
+                    self.blocked = True
+                    logger.info("Cannot %s now, will go on trying: %s", what, error)
+                time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
+                tries += 1
+            else:
+                self.blocked = False
+                return done
+
+    def _fenced(self, completion: Completion) -> None:
+        if completion.verdict is Verdict.RELEASE:
+            return
+        message = completion.delivery.message
+        logger.warning(
+            "Lost the lease of %s[%s] before it was settled; this run changes nothing",
+            message.task if message else "an unreadable message",
+            message.id if message else completion.delivery.receipt,
+        )

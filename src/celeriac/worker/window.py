@@ -1,0 +1,43 @@
+"""How far ahead a child leases, judged by the running times it has seen."""
+
+from __future__ import annotations
+
+#: Seconds of work that a child may have at hand.
+HORIZON = 0.075
+
+
+class Window:
+    """The number of messages a child may hold at once, running ones included.
+
+    No-op tasks move at batch speed, and long ones are leased only when a slot is free, so that
+    they are spread evenly over the children.
+
+    Args:
+        slots: how many jobs run at once.
+        limit: how many messages may wait behind them at most.
+    """
+
+    def __init__(self, slots: int, limit: int) -> None:
+        self._slots = slots
+        self._limit = limit
+        # Nothing is known yet: lease nothing ahead until short runs have been seen.
+        self._mean = HORIZON
+
+    def saw(self, runtime: float) -> None:
+        """Learn from one run of ``runtime`` seconds: quickly from a long one, slowly from short."""
+        if runtime > self._mean:
+            self._mean = (self._mean + runtime) / 2
+        else:
+            self._mean += (runtime - self._mean) * 0.1
+
+    def stalled(self) -> None:
+        """Learn that a job runs longer than the horizon."""
+        self._mean = max(self._mean, HORIZON)
+
+    @property
+    def size(self) -> int:
+        """The number of messages to hold at once."""
+        if self._mean >= HORIZON:
+            return self._slots
+        ahead = int(HORIZON / self._mean) * self._slots if self._mean > 0 else self._limit
+        return self._slots + min(ahead, self._limit)

@@ -1,0 +1,106 @@
+"""Fixtures of the integration tests: an application, its ledger, and workers on each broker."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from celeriac.testing import ledger as ledgers
+
+from .process import HERE, WorkerProcess
+
+BROKERS = ("sqlite", "redis")
+
+
+class Site:
+    """A place where a test runs: one broker, one ledger, any number of workers."""
+
+    def __init__(self, directory: Path, url: str, prefix: str) -> None:
+        self.directory = directory
+        self.url = url
+        self.environment = {
+            **os.environ,
+            "SUBJECT_URL": url,
+            "SUBJECT_PREFIX": prefix,
+            ledgers.VARIABLE: str(directory),
+            "PYTHONUNBUFFERED": "1",
+        }
+        self.workers: list[WorkerProcess] = []
+        self.ledger = ledgers.Ledger(directory)
+        self._subject = None
+
+    def configure(self, **settings: object) -> None:
+        """Set configuration of the application, before its first use."""
+        for name, value in settings.items():
+            self.environment[f"SUBJECT_CONF_{name.upper()}"] = repr(value)
+
+    @property
+    def subject(self):
+        """The application, in this process."""
+        if self._subject is None:
+            names = {k: v for k, v in self.environment.items() if k.startswith("SUBJECT_")}
+            before = dict(os.environ)
+            os.environ.update(names)
+            os.environ[ledgers.VARIABLE] = str(self.directory)
+            spec = importlib.util.spec_from_file_location("subject", HERE / "subject.py")
+            module = importlib.util.module_from_spec(spec)
+            sys.modules["subject"] = module
+            try:
+                spec.loader.exec_module(module)
+            finally:
+                os.environ.clear()
+                os.environ.update(before)
+            self._subject = module
+        return self._subject
+
+    @property
+    def app(self):
+        """The application, in this process."""
+        return self.subject.app
+
+    def worker(self, *options: str, wait: bool = True) -> WorkerProcess:
+        """Start a worker."""
+        log = self.directory / f"worker-{len(self.workers)}.log"
+        name = ("-n", f"w{len(self.workers)}@%h")
+        worker = WorkerProcess(log, self.environment, *name, *options)
+        self.workers.append(worker)
+        return worker.start(wait)
+
+    def close(self) -> None:
+        """End everything that still runs."""
+        for worker in self.workers:
+            if worker.process is not None and worker.process.poll() is None:
+                worker.signal_group(18)  # SIGCONT: a stopped process cannot be waited for
+                worker.kill()
+        if self._subject is not None:
+            self.app.close()
+            sys.modules.pop("subject", None)
+
+
+@pytest.fixture(params=BROKERS)
+def site(request, tmp_path):
+    """A place for one test, on each broker."""
+    prefix = ""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/queue.db"
+    else:
+        url, prefix = request.getfixturevalue("redis_url"), f"{tmp_path.name}:"
+    place = Site(tmp_path, url, prefix)
+    yield place
+    failed = getattr(request.node, "failed", False)
+    place.close()
+    for worker in place.workers:
+        if failed:
+            print(f"--- {worker.log.name}\n{worker.output()[-4000:]}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Remember a failure, so that the output of the workers is shown."""
+    report = yield
+    item.failed = getattr(item, "failed", False) or report.failed
+    return report
