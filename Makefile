@@ -44,8 +44,9 @@ type: setup  ## Check the types: mypy strict (what users see: make typing)
 	$(PY) -m mypy
 	$(PY) -m mypy --strict scripts
 
+# Its cache keeps what an import meant when the imported module did not exist yet.
 layers: setup  ## Check who may import whom
-	@$(PY) -c 'import sys; from importlinter.cli import lint_imports_command as run; run()'
+	@$(PY) -c 'from importlinter.cli import lint_imports_command as run; run(["--no-cache"])'
 
 unit: setup  ## Unit tests: no sockets, no servers
 	$(PYTEST) -n auto tests/unit
@@ -86,5 +87,5 @@ docs: setup  ## Write the generated pages of docs/
 
 clean:  ## Remove environments and caches
 	rm -rf .venv .venv-drop-in .venv-interop dist
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

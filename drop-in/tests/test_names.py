@@ -76,6 +76,16 @@ def test_json_is_text() -> None:
     assert loads('{"a": [1, null]}') == loads(b'{"a": [1, null]}') == {"a": [1, None]}
 
 
+def test_uuid_is_a_function_whatever_is_imported_first() -> None:
+    program = (
+        "import kombu.utils.uuid\n"
+        "from kombu.utils.uuid import uuid as one\n"
+        "from kombu.utils import uuid as two\n"
+        "assert one is two and len(one()) == 36\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_task_logger() -> None:
     from celery.utils.log import get_task_logger
 

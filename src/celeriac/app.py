@@ -7,47 +7,48 @@ import os
 import pkgutil
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from functools import partial
-from types import TracebackType
 from typing import (
     TYPE_CHECKING,
     Any,
     Literal,
     ParamSpec,
     Self,
+    TypeAlias,
     TypeVar,
     Unpack,
     cast,
     overload,
 )
 
-from celeriac import context, current, decorator, discovery, publish, signal
-from celeriac.broker import open_broker
-from celeriac.broker.base import Broker, BrokerOptions
+from celeriac import assembly, context, current, decorator, discovery, publish, signal
 from celeriac.clock import SYSTEM, Clock
 from celeriac.config import Settings
-from celeriac.decorator import AsyncTask, Decorate, DecorateBound, TaskKeywords
 from celeriac.error import ImproperlyConfigured
 from celeriac.identifier import oid
-from celeriac.publish import SendOptions
 from celeriac.registry import TaskRegistry
 from celeriac.result import AsyncResult
-from celeriac.routing import Router
-from celeriac.serialization.registry import Serialization
 from celeriac.signal import Signal
-from celeriac.store import open_store
-from celeriac.store.base import Store, StoreOptions
 from celeriac.task import Task, TaskOptions
 
 if TYPE_CHECKING:
-    from celeriac.message import Outgoing
-    from celeriac.publish import Template
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from celeriac.broker.base import Broker
+    from celeriac.decorator import AsyncTask, Decorate, DecorateBound, TaskKeywords
+    from celeriac.publish import SendOptions
+    from celeriac.routing import Router
+    from celeriac.serialization.registry import Serialization
+    from celeriac.store.base import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+# Inside the class these names mean its own members.
+AnyTask: TypeAlias = Task[Any, Any]
+AnyResult: TypeAlias = AsyncResult[Any]
 
 #: The command line, which belongs to a layer above and is therefore looked up by name on first use.
 _COMMAND_LINE = "celeriac.cli.main:main"
@@ -83,7 +84,7 @@ class Celeriac:
         include: Sequence[str] = (),
         config_source: Any = None,
         namespace: str | None = None,
-        task_cls: type[Task[Any, Any]] | str | None = None,
+        task_cls: type[AnyTask] | str | None = None,
         set_as_current: bool = True,
         autofinalize: bool = True,
         **settings: Any,
@@ -96,11 +97,8 @@ class Celeriac:
         self.on_after_configure = Signal(name="app.on_after_configure", providing_args={"source"})
         self.on_after_finalize = Signal(name="app.on_after_finalize")
         self.on_after_fork = Signal(name="app.on_after_fork")
-        for name, value in (("broker_url", broker), ("result_backend", backend)):
-            if value is not None:
-                settings[name] = value
-        if include:
-            settings["include"] = include
+        given = {"broker_url": broker, "result_backend": backend, "include": include or None}
+        settings.update({name: value for name, value in given.items() if value is not None})
         self.conf = Settings(settings, self._configuring, self._configured)
         if config_source is not None:
             self.config_from_object(config_source, namespace=namespace)
@@ -168,7 +166,7 @@ class Celeriac:
     @property
     def timezone(self) -> tzinfo:
         """The time zone of the setting ``timezone``; UTC when it is not set."""
-        return cast("tzinfo", self._derive("timezone", _timezone))
+        return cast("tzinfo", self._derive("timezone", assembly.timezone))
 
     def now(self) -> datetime:
         """Return the present in the time zone of the application."""
@@ -190,18 +188,18 @@ class Celeriac:
     ) -> Decorate: ...
     @overload
     def task(
-        self, /, *, base: type[Task[Any, Any]] | None, bind: Literal[True], **options: Any
+        self, /, *, base: type[AnyTask] | None, bind: Literal[True], **options: Any
     ) -> DecorateBound: ...
     @overload
     def task(
-        self, /, *, base: type[Task[Any, Any]] | None, bind: Literal[False] = False, **options: Any
+        self, /, *, base: type[AnyTask] | None, bind: Literal[False] = False, **options: Any
     ) -> Decorate: ...
     def task(
         self,
         fn: Callable[..., Any] | None = None,
         /,
         *,
-        base: type[Task[Any, Any]] | None = None,
+        base: type[AnyTask] | None = None,
         bind: bool = False,
         **options: Any,
     ) -> Any:
@@ -218,7 +216,7 @@ class Celeriac:
             AlreadyRegistered: another function has this name.
         """
 
-        def decorate(function: Callable[..., Any]) -> Task[Any, Any]:
+        def decorate(function: Callable[..., Any]) -> AnyTask:
             own = dict(options)
             name = own.pop("name", None) or self.gen_task_name(
                 function.__name__, function.__module__
@@ -234,7 +232,7 @@ class Celeriac:
         Raises:
             AlreadyRegistered: another task has this name.
         """
-        instance = cast("Task[Any, Any]", task() if isinstance(task, type) else task)
+        instance = cast("AnyTask", task() if isinstance(task, type) else task)
         for name, value in options.items():
             setattr(instance, name, value)
         if not instance.name:
@@ -255,14 +253,14 @@ class Celeriac:
         return self._registry
 
     @property
-    def Task(self) -> type[Task[Any, Any]]:  # noqa: N802 - Celery's name
+    def Task(self) -> type[AnyTask]:  # noqa: N802 - Celery's name
         """The class of the tasks of this application."""
         if isinstance(self.task_cls, str):
             self.task_cls = pkgutil.resolve_name(self.task_cls)
-        return cast("type[Task[Any, Any]]", self.task_cls or _TASK)
+        return cast("type[AnyTask]", self.task_cls or _TASK)
 
     @property
-    def current_task(self) -> Task[Any, Any] | None:
+    def current_task(self) -> AnyTask | None:
         """The task whose body is being run here, or None."""
         return context.get_current_task()
 
@@ -314,12 +312,13 @@ class Celeriac:
         name: str,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
+        *,
         task_id: str | None = None,
         link: Any = None,
         link_error: Any = None,
         shadow: str | None = None,
         **options: Unpack[SendOptions],
-    ) -> AsyncResult[Any]:
+    ) -> AnyResult:
         """Send a task by its name; it need not be known here.
 
         Args:
@@ -340,35 +339,9 @@ class Celeriac:
         if task_id or link or link_error or shadow:
             own.update(task_id=task_id, link=link, link_error=link_error, shadow=shadow)
         template = publish.template(self, name, self.tasks.get(name))
-        return self.dispatch(template, args or (), kwargs or {}, own)
+        return publish.dispatch(template, args or (), kwargs or {}, own)
 
-    def dispatch(
-        self,
-        template: Template,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-    ) -> AsyncResult[Any]:
-        """Send one message; see `celeriac.publish.prepare`."""
-        trail, retry, policy = _manner(self, options)
-        outgoing = publish.prepare(self, template, args, kwargs, options)
-        publish.send(self, outgoing, retry, policy)
-        return _result(self, outgoing, trail)
-
-    async def adispatch(
-        self,
-        template: Template,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-    ) -> AsyncResult[Any]:
-        """Do what `dispatch` does without blocking the running event loop."""
-        trail, retry, policy = _manner(self, options)
-        outgoing = publish.prepare(self, template, args, kwargs, options)
-        await publish.asend(self, outgoing, retry, policy)
-        return _result(self, outgoing, trail)
-
-    def AsyncResult(self, task_id: str, **options: Any) -> AsyncResult[Any]:  # noqa: N802
+    def AsyncResult(self, task_id: str, **options: Any) -> AnyResult:  # noqa: N802
         """Return the result of the task with this id."""
         return AsyncResult(task_id, **{"app": self, **options})
 
@@ -377,7 +350,7 @@ class Celeriac:
     @property
     def broker(self) -> Broker:
         """The broker that workers receive from; opened on first use."""
-        return cast("Broker", self._open("broker_read_url", _open_broker))
+        return cast("Broker", self._open("broker_read_url", assembly.broker))
 
     @property
     def write_broker(self) -> Broker:
@@ -392,7 +365,7 @@ class Celeriac:
         conf = self.conf
         same = conf.broker_write_url == conf.broker_read_url
         broker = (
-            self.broker if same else cast("Broker", self._open("broker_write_url", _open_broker))
+            self.broker if same else cast("Broker", self._open("broker_write_url", assembly.broker))
         )
         self._publisher = (conf.version, broker)
         return broker
@@ -400,22 +373,22 @@ class Celeriac:
     @property
     def store(self) -> Store:
         """The result store; opened on first use.  Without one, `Store.enabled` is false."""
-        return cast("Store", self._open("result_backend", _open_store))
+        return cast("Store", self._open("result_backend", assembly.store))
 
     @property
     def serialization(self) -> Serialization:
         """What writes messages and results and reads messages."""
-        return cast("Serialization", self._derive("accept_content", _serialization))
+        return cast("Serialization", self._derive("accept_content", assembly.serialization))
 
     @property
     def result_serialization(self) -> Serialization:
         """What reads results."""
-        return cast("Serialization", self._derive("result_accept_content", _serialization))
+        return cast("Serialization", self._derive("result_accept_content", assembly.serialization))
 
     @property
     def router(self) -> Router:
         """What finds queues."""
-        return cast("Router", self._derive("task_routes", _router))
+        return cast("Router", self._derive("task_routes", assembly.router))
 
     @property
     def oid(self) -> str:
@@ -434,7 +407,7 @@ class Celeriac:
             adapter.close()
 
     def close(self) -> None:
-        """Give up broker and store."""
+        """Give up broker and store; an application in use opens them anew."""
         with self._lock:
             self.disconnect()
             self._opened.clear()
@@ -486,26 +459,26 @@ class Celeriac:
     def _configured(self) -> None:
         self.on_after_configure.send(sender=self, source=self.conf)
 
-    def _register(self, task: Task[Any, Any]) -> Task[Any, Any]:
+    def _register(self, task: AnyTask) -> AnyTask:
         task.app = self
         self._registry.register(task)
         return task
 
-    def _adopt(self, shared: Task[Any, Any]) -> Task[Any, Any]:
+    def _adopt(self, shared: AnyTask) -> AnyTask:
         task = decorator.adopt(shared, self.Task)
         task.app = self
         return task
 
-    def _derive(self, name: str, make: Callable[[Celeriac, str], object]) -> object:
+    def _derive(self, name: str, make: Callable[[Settings, str], object]) -> object:
         """Return what follows from the settings, made anew when they change."""
         version = self.conf.version
         known = self._derived.get(name)
         if known is None or known[0] != version:
             self.conf.load()
-            known = self._derived[name] = (self.conf.version, make(self, name))
+            known = self._derived[name] = (self.conf.version, make(self.conf, name))
         return known[1]
 
-    def _open(self, name: str, make: Callable[[Celeriac, str], Broker | Store]) -> object:
+    def _open(self, name: str, make: Callable[[Settings, str, Clock], Broker | Store]) -> object:
         """Return an adapter, opened anew when its URL has changed."""
         version = self.conf.version
         known = self._opened.get(name)
@@ -517,88 +490,9 @@ class Celeriac:
             if known is not None and known[1] != url:
                 known[2].close()
                 known = None
-            adapter = make(self, url) if known is None else known[2]
+            adapter = make(self.conf, url, self.clock) if known is None else known[2]
             self._opened[name] = (self.conf.version, url, adapter)
             return adapter
-
-
-def _open_broker(app: Celeriac, url: str) -> Broker:
-    conf = app.conf
-    options = BrokerOptions(
-        lease_ttl=conf.lease_ttl,
-        recovery_grace=conf.recovery_grace,
-        publish_timeout=conf.publish_timeout,
-        dead_letter_ttl=conf.dead_letter_ttl,
-        max_message_bytes=conf.max_message_bytes,
-        transport_options=conf.broker_transport_options,
-        clock=app.clock,
-    )
-    return open_broker(_only(url, "broker_url"), options)
-
-
-def _open_store(app: Celeriac, url: str | None) -> Store:
-    options = StoreOptions(
-        transport_options=app.conf.result_backend_transport_options, clock=app.clock
-    )
-    return open_store(_only(url or "disabled://", "result_backend"), options)
-
-
-def _only(url: str, setting: str) -> str:
-    if ";" in url:
-        raise ImproperlyConfigured(
-            f"{setting} names several URLs; failing over from one to the next is not available in "
-            "this version of celeriac: give one"
-        )
-    return url
-
-
-def _timezone(app: Celeriac, _: str) -> tzinfo:
-    name = app.conf.timezone
-    if name is None or name == "UTC":
-        return UTC
-    if isinstance(name, tzinfo):
-        return name
-    from zoneinfo import ZoneInfo
-
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        raise ImproperlyConfigured(
-            f'the setting timezone: there is no time zone "{name}" here; use a name such as '
-            '"Europe/Vienna" (on Windows: pip install tzdata)'
-        ) from error
-
-
-def _serialization(app: Celeriac, name: str) -> Serialization:
-    conf = app.conf
-    accept = conf[name] or conf.accept_content
-    return Serialization(accept, max_bytes=conf.max_message_bytes)
-
-
-def _router(app: Celeriac, _: str) -> Router:
-    return Router.of(app.conf)
-
-
-def _manner(app: Celeriac, options: dict[str, Any]) -> tuple[bool, bool, Any]:
-    """Take out of the options of a call those that do not concern the message."""
-    if not options:
-        return True, app.conf.task_publish_retry, None
-    retry = options.pop("retry", None)
-    return (
-        options.pop("add_to_parent", True),
-        app.conf.task_publish_retry if retry is None else retry,
-        options.pop("retry_policy", None),
-    )
-
-
-def _result(app: Celeriac, outgoing: Outgoing, trail: bool) -> AsyncResult[Any]:
-    """Return the result of what was sent, and note it as a child of the run that sent it."""
-    message = outgoing.message
-    result: AsyncResult[Any] = AsyncResult(message.id, None, message.task, app)
-    run = context.running() if trail else None
-    if run is not None and run.task.trail and not message.headers.get("ignore_result"):
-        run.request.children.append(result)
-    return result
 
 
 current.set_factory(lambda: Celeriac("default", set_as_current=False))

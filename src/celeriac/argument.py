@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 _VARARGS, _COROUTINE = 0x04, 0x80  # CO_VARARGS, CO_COROUTINE of a code object
 #: An arity that no call has: every call is looked at closely.
@@ -18,7 +20,7 @@ def is_async(function: Any) -> bool:
     if isinstance(function, staticmethod | classmethod | MethodType):
         function = function.__func__
     if not isinstance(function, FunctionType):
-        function = getattr(type(function), "__call__", None)
+        function = type(function).__call__
     code = getattr(function, "__code__", None)
     return code is not None and bool(code.co_flags & _COROUTINE)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from celeriac import context
 from celeriac.error import ImproperlyConfigured
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celeriac.app import Celeriac
     from celeriac.task import Task
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Coroutine
-from datetime import datetime, timedelta
 from types import FunctionType, MethodType
 from typing import (
     TYPE_CHECKING,
@@ -24,6 +22,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Coroutine
+    from datetime import datetime, timedelta
 
     class AsyncTask(Task[P, R]):
         """A task whose body is ``async def``: calling it returns a coroutine.
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         There is no such class at run time; the name only tells a type checker about the call.
         """
 
-        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...  # type: ignore[override]
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # type: ignore[override]
+            """Return the coroutine of the body."""
 
 else:
     AsyncTask = Task
@@ -127,13 +128,14 @@ def make(
     _check_options(name, base, known)
     task = base()
     for key, value in known.items():
-        if key in _HOOKS:
-            # As if it were defined in the class.
-            value = MethodType(value, task) if isinstance(value, FunctionType) else value
+        hook = key in _HOOKS
+        # A hook is bound as if it were defined in the class.
+        bound = MethodType(value, task) if hook and isinstance(value, FunctionType) else value
+        setattr(task, key, bound)
+        if hook:
             setattr(task, f"has_{key}", True)
-        setattr(task, key, value)
     task.name = name
-    task.run = MethodType(function, task) if bind else function  # type: ignore[method-assign]
+    task.run = MethodType(function, task) if bind else function
     task.is_async = argument.is_async(function)
     task._definition = (function, base, bind, known)
     _look_like(task, function)

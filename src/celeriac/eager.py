@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celeriac import context, publish
@@ -11,11 +10,14 @@ from celeriac.context import Context
 from celeriac.identifier import hostname, uuid
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from celeriac.app import Celeriac
     from celeriac.result import EagerResult
     from celeriac.task import Task
 
 #: Runs the task as a worker does.  It belongs to the layer above, and is therefore looked up by
-#: name on first use: ``run(task, request, throw) -> EagerResult``.
+#: name on first use: ``run(app, task, request, throw) -> EagerResult``.
 RUNNER = "celeriac.execution.eager:run"
 
 
@@ -35,11 +37,11 @@ def run(
         options: as for `Task.apply_async`.
         throw: raise what it raises; None means the setting ``task_eager_propagates``.
     """
-    runner: Callable[[Task[Any, Any], Context, bool], EagerResult[Any]]
+    runner: Callable[[Celeriac, Task[Any, Any], Context, bool], EagerResult[Any]]
     runner = pkgutil.resolve_name(RUNNER)
     if throw is None:
         throw = bool(task.app.conf.task_eager_propagates)
-    return runner(task, _request(task, args, kwargs, options), throw)
+    return runner(task.app, task, _request(task, args, kwargs, options), throw)
 
 
 def through_wire(

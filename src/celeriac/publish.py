@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import msgspec
 
-from celeriac import context, signal
+from celeriac import context, identifier, signal
 from celeriac.error import BrokerUnavailable, ImproperlyConfigured, OperationalError, PublishUnknown
-from celeriac.identifier import oid, origin, uuid
+from celeriac.identifier import uuid
 from celeriac.message import Message, Outgoing
 from celeriac.protocol import task as protocol
-from celeriac.routing import Destination
+from celeriac.result import AsyncResult
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
+    from celeriac.context import Run
+    from celeriac.routing import Destination
+    from celeriac.serialization.registry import Serialization
     from celeriac.task import Task
 
 Moment = datetime | float | str | None
@@ -63,10 +67,14 @@ class SendOptions(TypedDict, total=False):
     DelaySeconds: int
 
 
-class Template(msgspec.Struct, frozen=True):
+class Template(NamedTuple):
     """What is the same in every message of one task, computed once.
 
     Attributes:
+        app: sends it.
+        version: of the settings it was made from.
+        eager: nothing is sent, the task runs in the caller.
+        serialization: writes the body.
         fields: options as `celeriac.protocol.task.Fields` calls them.
         address: ``queue``, ``exchange`` and ``routing_key`` of the task.
         destination: where it goes; None when that depends on the call.
@@ -74,6 +82,10 @@ class Template(msgspec.Struct, frozen=True):
         expires: seconds or time, as given for the task.
     """
 
+    app: Celeriac
+    version: int
+    eager: bool
+    serialization: Serialization
     fields: dict[str, Any]
     address: dict[str, Any]
     destination: Destination | None
@@ -81,8 +93,6 @@ class Template(msgspec.Struct, frozen=True):
     expires: Any
 
 
-#: Options of a task, or of a route, that go into the message as they are.
-_MESSAGE_OPTIONS = ("serializer", "time_limit", "soft_time_limit")
 #: Options that go into the message under the name they have.
 _PLAIN = frozenset(
     {
@@ -102,10 +112,13 @@ _PLAIN = frozenset(
         "chord",
     }
 )
+#: Options that go into the message under the name they have, unless they are None.
+_UNLESS_NONE = frozenset({"serializer", "root_id", "parent_id", "reply_to", "origin"})
 _ADDRESS = ("queue", "exchange", "routing_key")
 #: Celery's ways to hand in connections and the like: there is nothing here they could be.
 _MEANINGLESS = frozenset(
     {
+        "compression",
         "confirm_timeout",
         "connection",
         "declare",
@@ -152,7 +165,17 @@ def template(app: Celeriac, name: str, task: Task[Any, Any] | None) -> Template:
             _or(options.get("delivery_mode"), conf.task_default_delivery_mode)
         ),
     }
-    return Template(fields, address, found, priority or 0, options.get("expires"))
+    return Template(
+        app=app,
+        version=conf.version,
+        eager=conf.task_always_eager,
+        serialization=app.serialization,
+        fields=fields,
+        address=address,
+        destination=found,
+        priority=priority or 0,
+        expires=options.get("expires"),
+    )
 
 
 _OF_TASK = (
@@ -166,68 +189,98 @@ _OF_TASK = (
 )
 
 
-def prepare(
-    app: Celeriac,
+def dispatch(
     template: Template,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     options: dict[str, Any],
+) -> AsyncResult[Any]:
+    """Send one message; see `prepare` and `send`."""
+    app, run = template.app, context.current_run()
+    if run is not None:
+        run = context.running()
+    trail, retry, policy = _manner(options) if options else _PLAIN_MANNER
+    outgoing = prepare(template, args, kwargs, options, run)
+    send(app, outgoing, retry, policy)
+    result: AsyncResult[Any] = AsyncResult(outgoing.message.id, None, outgoing.message.task, app)
+    if run is not None and trail:
+        _note_child(run, outgoing, result)
+    return result
+
+
+async def adispatch(
+    template: Template,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: dict[str, Any],
+) -> AsyncResult[Any]:
+    """Do what `dispatch` does without blocking the running event loop."""
+    app, run = template.app, context.running()
+    trail, retry, policy = _manner(options)
+    outgoing = prepare(template, args, kwargs, options, run)
+    await asend(app, outgoing, retry, policy)
+    result: AsyncResult[Any] = AsyncResult(outgoing.message.id, None, outgoing.message.task, app)
+    if run is not None and trail:
+        _note_child(run, outgoing, result)
+    return result
+
+
+def prepare(
+    template: Template,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: dict[str, Any],
+    run: Run | None = None,
 ) -> Outgoing:
     """Return the message of a call.
 
     Args:
-        app: sends it.
         template: of the task.
         args: positional arguments.
         kwargs: keyword arguments.
         options: `SendOptions`, and ``task_id``, ``link``, ``link_error`` and ``shadow``.
+        run: the run that sends it.
 
     Raises:
         EncodeError: an argument cannot be serialized.
         ImproperlyConfigured: an option is wrong.
     """
     fields = dict(template.fields)
-    task_id = fields["id"] = options.pop("task_id", None) or uuid()
+    fields["id"] = options.pop("task_id", None) or uuid()
     fields["args"], fields["kwargs"] = args, kwargs
-    fields["origin"], fields["reply_to"] = origin(), oid()
-    run = context.running()
+    if _sender.pid != os.getpid():
+        _sender.learn()
+    fields["origin"], fields["reply_to"] = _sender.origin, _sender.oid
     if run is not None:
         fields["parent_id"] = run.request.id
         fields["root_id"] = run.request.root_id or run.request.id
     destination, priority, due = template.destination, template.priority, None
-    now = 0.0
     if options or template.expires is not None:
-        now = app.clock.time()
-        due, expires = _times(app, options, template.expires, now)
-        if due is not None:
-            fields["eta"] = datetime.fromtimestamp(due, app.timezone)
-        if expires is not None:
-            fields["expires"] = datetime.fromtimestamp(expires, app.timezone)
-            fields["expiration"] = max(0.0, expires - now)
+        due = _schedule(fields, template, options)
         asked = _take(options, _ADDRESS)
-        if asked or destination is None:
-            address = {**template.address, **asked} if asked else template.address
-            destination = _route(app, template, address, args, kwargs)
+        if asked:
+            destination = _route(template, {**template.address, **asked}, args, kwargs)
         priority = _or(options.pop("priority", None), priority)
         _fill(fields, options)
     if destination is None:
-        destination = _route(app, template, template.address, args, kwargs)
+        destination = _route(template, template.address, args, kwargs)
         priority = _or(destination.options.get("priority"), priority)
-    message = protocol.build(protocol.Fields(**fields), app.serialization)
+    message = protocol.build(protocol.Fields(**fields), template.serialization)
     if signal.before_task_publish.receivers:
-        message = _announce(app, message, fields, destination)
+        message = _announce(template.app, message, fields, destination)
     return Outgoing(
-        message,
-        destination.queue,
-        destination.exchange,
-        destination.routing_key,
-        priority,
-        due if due is not None and due > now else None,
+        message, destination.queue, destination.exchange, destination.routing_key, priority, due
     )
 
 
-def send(app: Celeriac, outgoing: Outgoing, retry: bool = True, policy: Any = None) -> None:
+def send(app: Celeriac, outgoing: Outgoing, retry: bool | None = None, policy: Any = None) -> None:
     """Hand a message to the broker; return once it is there.
+
+    Args:
+        app: whose broker it is.
+        outgoing: what to send.
+        retry: try again when the broker cannot be reached; None: ``task_publish_retry``.
+        policy: instead of parts of ``task_publish_retry_policy``.
 
     Raises:
         BrokerUnavailable: it was not sent, within ``publish_timeout``.
@@ -236,35 +289,38 @@ def send(app: Celeriac, outgoing: Outgoing, retry: bool = True, policy: Any = No
     """
     begun = time.monotonic()
     broker = app.write_broker
-    pauses: Iterable[float] | None = None
+    pauses: Iterator[float] | None = None
     while True:
         try:
             broker.publish((outgoing,))
             break
         except (BrokerUnavailable, PublishUnknown) as error:
             if pauses is None:
-                pauses = iter(_pauses(app, retry, policy, begun))
+                pauses = _pauses(app, retry, policy, begun)
             pause = next(pauses, None)
             if pause is None:
                 raise _explain(error, outgoing, broker.display) from error
             if isinstance(error, PublishUnknown):
                 outgoing = msgspec.structs.replace(outgoing, dedupe=True)
         time.sleep(pause)
-    _sent(outgoing)
+    if signal.after_task_publish.receivers:
+        _tell_sent(outgoing)
 
 
-async def asend(app: Celeriac, outgoing: Outgoing, retry: bool = True, policy: Any = None) -> None:
+async def asend(
+    app: Celeriac, outgoing: Outgoing, retry: bool | None = None, policy: Any = None
+) -> None:
     """Do what `send` does without blocking the running event loop."""
     begun = time.monotonic()
     broker = app.write_broker
-    pauses: Iterable[float] | None = None
+    pauses: Iterator[float] | None = None
     while True:
         try:
             await broker.apublish((outgoing,))
             break
         except (BrokerUnavailable, PublishUnknown) as error:
             if pauses is None:
-                pauses = iter(_pauses(app, retry, policy, begun))
+                pauses = _pauses(app, retry, policy, begun)
             pause = next(pauses, None)
             if pause is None:
                 raise _explain(error, outgoing, broker.display) from error
@@ -274,10 +330,55 @@ async def asend(app: Celeriac, outgoing: Outgoing, retry: bool = True, policy: A
         import asyncio
 
         await asyncio.sleep(pause)
-    _sent(outgoing)
+    if signal.after_task_publish.receivers:
+        _tell_sent(outgoing)
 
 
 # -- inside --------------------------------------------------------------------------------
+
+
+class _Sender:
+    """Who this process says it is: kept, but not across a fork."""
+
+    pid = 0
+    origin = ""
+    oid = ""
+
+    def learn(self) -> None:
+        self.origin, self.oid = identifier.origin(), identifier.oid()
+        self.pid = os.getpid()
+
+
+_sender = _Sender()
+#: Note the child, and retry as the settings say.
+_PLAIN_MANNER: tuple[bool, bool | None, Any] = (True, None, None)
+
+
+def _manner(options: dict[str, Any]) -> tuple[bool, bool | None, Any]:
+    """Take out of the options of a call those that do not concern the message."""
+    return (
+        options.pop("add_to_parent", True),
+        options.pop("retry", None),
+        options.pop("retry_policy", None),
+    )
+
+
+def _note_child(run: Run, outgoing: Outgoing, result: AsyncResult[Any]) -> None:
+    if run.task.trail and not outgoing.message.headers.get("ignore_result"):
+        run.request.children.append(result)
+
+
+def _schedule(fields: dict[str, Any], template: Template, options: dict[str, Any]) -> float | None:
+    """Fill in when the task is due and when it expires; return until when it has to wait."""
+    app = template.app
+    now = app.clock.time()
+    due, expires = _times(app, options, template.expires, now)
+    if due is not None:
+        fields["eta"] = datetime.fromtimestamp(due, app.timezone)
+    if expires is not None:
+        fields["expires"] = datetime.fromtimestamp(expires, app.timezone)
+        fields["expiration"] = max(0.0, expires - now)
+    return due if due is not None and due > now else None
 
 
 def _or(value: Any, default: Any) -> Any:
@@ -289,40 +390,28 @@ def _take(options: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 
 def _route(
-    app: Celeriac,
     template: Template,
     address: Mapping[str, Any],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
 ) -> Destination:
-    name = template.fields["task"]
+    app, name = template.app, template.fields["task"]
     return app.router.route(name, address, args, kwargs, app.tasks.get(name))
 
 
 def _fill(fields: dict[str, Any], options: dict[str, Any]) -> None:
     """Move what is left of the options into the fields of the message."""
-    link, link_error = options.pop("link", None), options.pop("link_error", None)
-    if link:
-        fields["callbacks"] = signatures(link)
-    if link_error:
-        fields["errbacks"] = signatures(link_error)
     if options.get("compression"):
         raise ImproperlyConfigured("compression is not available in this version of celeriac")
-    mode = options.pop("delivery_mode", None)
-    if mode is not None:
-        fields["delivery_mode"] = _delivery_mode(mode)
-    headers = options.pop("headers", None)
-    if headers:
-        fields["headers"] = dict(headers)
-    for key in ("serializer", "root_id", "parent_id", "reply_to", "origin"):
-        value = options.pop(key, None)
-        if value is not None:
-            fields[key] = value
     extra: dict[str, Any] = {}
     for key, value in options.items():
-        if key in _PLAIN:
+        if key in _PLAIN or (key in _UNLESS_NONE and value is not None):
             fields[key] = value
-        elif key not in _MEANINGLESS and key != "compression":
+        elif key in _CONVERTED:
+            if value:
+                name, convert = _CONVERTED[key]
+                fields[name] = convert(value)
+        elif key not in _MEANINGLESS and key not in _UNLESS_NONE:
             extra[key] = value
     if extra:
         fields["properties"] = extra
@@ -405,6 +494,15 @@ def _delivery_mode(value: Any) -> int:
     return {"transient": 1, "persistent": 2}.get(value, value) if value else 2
 
 
+#: Options that go into the message in another form: option -> field, conversion.
+_CONVERTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "link": ("callbacks", signatures),
+    "link_error": ("errbacks", signatures),
+    "headers": ("headers", dict),
+    "delivery_mode": ("delivery_mode", _delivery_mode),
+}
+
+
 def _announce(
     app: Celeriac, message: Message, fields: dict[str, Any], destination: Destination
 ) -> Message:
@@ -425,22 +523,21 @@ def _announce(
     return msgspec.structs.replace(message, body=again.body)
 
 
-def _sent(outgoing: Outgoing) -> None:
-    if signal.after_task_publish.receivers:
-        message = outgoing.message
-        signal.after_task_publish.send(
-            sender=message.task,
-            body=message.body,
-            headers=message.headers,
-            exchange=outgoing.exchange,
-            routing_key=outgoing.routing_key,
-        )
+def _tell_sent(outgoing: Outgoing) -> None:
+    message = outgoing.message
+    signal.after_task_publish.send(
+        sender=message.task,
+        body=message.body,
+        headers=message.headers,
+        exchange=outgoing.exchange,
+        routing_key=outgoing.routing_key,
+    )
 
 
-def _pauses(app: Celeriac, retry: bool, policy: Any, begun: float) -> Iterable[float]:
+def _pauses(app: Celeriac, retry: bool | None, policy: Any, begun: float) -> Iterator[float]:
     """Yield the seconds to wait before each further try."""
     conf = app.conf
-    if not retry:
+    if not _or(retry, conf.task_publish_retry):
         return
     rules = {**conf.task_publish_retry_policy, **(policy or {})}
     limit = rules.get("max_retries")

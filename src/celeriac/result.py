@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
@@ -15,6 +14,8 @@ from celeriac.protocol.result_meta import ResultMeta
 from celeriac.state import PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from celeriac.app import Celeriac
     from celeriac.store.base import Store
 
@@ -214,7 +215,7 @@ class AsyncResult(Generic[R]):
 
     # -- waiting ---------------------------------------------------------------------------
 
-    def get(
+    def get(  # noqa: PLR0917 - Celery's signature
         self,
         timeout: float | None = None,
         propagate: bool = True,
@@ -456,7 +457,7 @@ class EagerResult(AsyncResult[R]):
         """Return what the task returned, or raise what it raised."""
         return self._hand_over(self._look(), propagate, None)
 
-    wait = get
+    wait = get  # type: ignore[assignment]
 
     def ready(self) -> bool:
         """Always true."""

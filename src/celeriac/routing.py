@@ -6,14 +6,11 @@ import fnmatch
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from celeriac.error import ImproperlyConfigured
-
-if TYPE_CHECKING:
-    from celeriac.config import Settings
 
 #: Takes the task name, and by keyword ``args``, ``kwargs``, ``options`` and ``task``.
 RouteFunction = Callable[..., Any]
@@ -69,16 +66,6 @@ class Router:
         self._routes = _routes(routes)
         #: False when only names decide, so that a destination can be kept.
         self.dynamic = any(callable(route) for route in self._routes)
-
-    @classmethod
-    def of(cls, conf: Settings) -> Router:
-        """Return the router that the settings describe."""
-        return cls(
-            conf.task_queues,
-            conf.task_routes,
-            conf.task_default_queue,
-            conf.task_create_missing_queues,
-        )
 
     def queue_names(self) -> list[str]:
         """Return the queues a worker consumes when nobody says which."""

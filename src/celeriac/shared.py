@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Literal, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from celeriac import decorator, registry
-from celeriac.decorator import AsyncTask, Decorate, DecorateBound, TaskKeywords
 from celeriac.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from celeriac.decorator import AsyncTask, Decorate, DecorateBound, TaskKeywords
 
 P = ParamSpec("P")
 R = TypeVar("R")

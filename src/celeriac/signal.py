@@ -58,13 +58,32 @@ class Signal:
         self._lock = threading.RLock()
 
     @overload
-    def connect(self, receiver: Receiver, /, **options: Any) -> Receiver: ...
+    def connect(
+        self,
+        receiver: Receiver,
+        /,
+        *,
+        sender: Any = None,
+        weak: bool = True,
+        dispatch_uid: Hashable = None,
+        retry: bool = False,
+    ) -> Receiver: ...
     @overload
-    def connect(self, /, **options: Any) -> Callable[[Receiver], Receiver]: ...
+    def connect(
+        self,
+        receiver: None = None,
+        /,
+        *,
+        sender: Any = None,
+        weak: bool = True,
+        dispatch_uid: Hashable = None,
+        retry: bool = False,
+    ) -> Callable[[Receiver], Receiver]: ...
     def connect(
         self,
         receiver: Any = None,
         /,
+        *,
         sender: Any = None,
         weak: bool = True,
         dispatch_uid: Hashable = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import (
     TYPE_CHECKING,
@@ -16,9 +15,7 @@ from typing import (
     cast,
 )
 
-import msgspec
-
-from celeriac import argument, context, current, eager, publish
+from celeriac import argument, context, current, eager, option, publish, result
 from celeriac.context import Context
 from celeriac.error import (
     MaxRetriesExceededError,
@@ -26,90 +23,23 @@ from celeriac.error import (
     Retry,
 )
 from celeriac.message import Outgoing, ResultRecord
+from celeriac.option import TaskOptions
 from celeriac.protocol import result_meta
 from celeriac.protocol import task as protocol
-from celeriac.publish import SendOptions
-from celeriac.result import AsyncResult, EagerResult
 from celeriac.state import PENDING, READY_STATES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
     from celeriac.app import Celeriac
-    from celeriac.publish import Template
+    from celeriac.publish import SendOptions, Template
+
+__all__ = ["Task", "TaskOptions"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class TaskOptions(msgspec.Struct, frozen=True):
-    """The options of a task with the settings filled in where the task says nothing.
-
-    Attributes:
-        acks_late: acknowledge after the run.
-        acks_on_failure_or_timeout: acknowledge failed runs too.
-        reject_on_worker_lost: False: not run again after the death of its process.
-        ignore_result: store nothing.
-        store_errors_even_if_ignored: but store failures.
-        track_started: store STARTED.
-        serializer: of its messages.
-        max_retries: how often `Task.retry` may be called; None means without end.
-        default_retry_delay: seconds before a retry that names no time.
-        time_limit: hard limit, seconds.
-        soft_time_limit: soft limit, seconds.
-        priority: of its messages.
-        expires: as given.
-        throws: exceptions that are expected of it and logged quietly.
-        trail: results tell which tasks it sent.
-        send_events: send events about it.
-        resultrepr_maxsize: the longest result shown in the log, characters.
-        max_deaths: deaths of its process that make it a dead letter.
-        max_losses: losses of its lease that make it a dead letter.
-        queue: where it goes.
-        exchange: as sent on the wire.
-        routing_key: as sent on the wire.
-        rate_limit: as given.
-    """
-
-    acks_late: bool
-    acks_on_failure_or_timeout: bool
-    reject_on_worker_lost: bool | None
-    ignore_result: bool
-    store_errors_even_if_ignored: bool
-    track_started: bool
-    serializer: str
-    max_retries: int | None
-    default_retry_delay: float
-    time_limit: float | None
-    soft_time_limit: float | None
-    priority: int | None
-    expires: Any
-    throws: tuple[type[BaseException], ...]
-    trail: bool
-    send_events: bool
-    resultrepr_maxsize: int
-    max_deaths: int
-    max_losses: int
-    queue: str | None
-    exchange: str | None
-    routing_key: str | None
-    rate_limit: Any
-
-
-#: Options that are settings when the task leaves them None: option -> setting.
-_FROM_CONF = {
-    "acks_late": "task_acks_late",
-    "acks_on_failure_or_timeout": "task_acks_on_failure_or_timeout",
-    "reject_on_worker_lost": "task_reject_on_worker_lost",
-    "ignore_result": "task_ignore_result",
-    "store_errors_even_if_ignored": "task_store_errors_even_if_ignored",
-    "track_started": "task_track_started",
-    "serializer": "task_serializer",
-    "time_limit": "task_time_limit",
-    "soft_time_limit": "task_soft_time_limit",
-    "priority": "task_default_priority",
-    "rate_limit": "task_default_rate_limit",
-    "max_deaths": "max_deaths",
-    "max_losses": "max_losses",
-}
 _HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
 
 
@@ -167,11 +97,12 @@ class Task(Generic[P, R]):
     run: Callable[..., Any]
 
     _app: Celeriac | None = None
-    #: What calls are checked against; None: nothing was computed yet.
+    # What was computed from the attributes and the settings; `__setattr__` drops it.
     _arity: tuple[int, int] | None = None
-    _template: tuple[Celeriac, int, Template] | None = None
+    _template: Template | None = None
     _options: tuple[Celeriac, int, TaskOptions] | None = None
     #: What the decorator was given, so that applications can make their own of a shared task.
+    __wrapped__: Callable[..., Any]
     _definition: tuple[Callable[..., Any], type[Task[Any, Any]], bool, dict[str, Any]]
     #: The shared task that this one was made of.
     _origin: Task[Any, Any] | None = None
@@ -183,6 +114,11 @@ class Task(Generic[P, R]):
         run = cls.__dict__.get("run")
         if run is not None:
             cls.is_async = argument.is_async(run)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if not name.startswith("_"):
+            self._template = self._options = None
 
     # -- who it is -------------------------------------------------------------------------
 
@@ -211,18 +147,14 @@ class Task(Generic[P, R]):
         known = self._options
         if known is not None and known[0] is app and known[1] == app.conf.version:
             return known[2]
-        values = {name: getattr(self, name) for name in TaskOptions.__struct_fields__}
-        for name, setting in _FROM_CONF.items():
-            if values[name] is None:
-                values[name] = app.conf[setting]
-        values["throws"] = tuple(values["throws"])
-        options = TaskOptions(**values)
+        options = option.resolve(self, app.conf)
         self._options = (app, app.conf.version, options)
         return options
 
     # -- calling ---------------------------------------------------------------------------
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the body here; what a worker calls too."""
         run = context.current_run()
         if run is not None and run.task is self and not run.request.entered:
             run.request.entered = True
@@ -236,15 +168,15 @@ class Task(Generic[P, R]):
         finally:
             context.pop(token)
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> result.AsyncResult[R]:
         """Send the task with these arguments: ``apply_async(args, kwargs)``."""
         return self.apply_async(args, kwargs)
 
-    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> result.AsyncResult[R]:
         """Do what `delay` does without blocking the running event loop."""
         return await self.aapply_async(args, kwargs)
 
-    def apply_async(
+    def apply_async(  # noqa: PLR0917 - Celery's signature
         self,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
@@ -254,7 +186,7 @@ class Task(Generic[P, R]):
         link_error: Any = None,
         shadow: str | None = None,
         **options: Unpack[SendOptions],
-    ) -> AsyncResult[R]:
+    ) -> result.AsyncResult[R]:
         """Send the task.
 
         Args:
@@ -276,44 +208,40 @@ class Task(Generic[P, R]):
         own: dict[str, Any] = cast("dict[str, Any]", options)
         if task_id or link or link_error or shadow:
             own.update(task_id=task_id, link=link, link_error=link_error, shadow=shadow)
-        bound = self if self._app is not None else self._bound()
-        if bound is not self:
-            return bound.apply_async(args, kwargs, **own)
-        app, args, kwargs = self.app, args or (), kwargs or {}
-        if self.typing is not False:
-            self._check(args, kwargs)
-        if app.conf.task_always_eager:
+        if self._app is None:
+            return self._bound().apply_async(args, kwargs, **own)
+        args, kwargs = args or (), kwargs or {}
+        template = self._message_template(args, kwargs)
+        if template.eager:
             args, kwargs = eager.through_wire(self, args, kwargs, own)
             return eager.run(self, args, kwargs, own)
-        return app.dispatch(self._message_template(app), args, kwargs, own)
+        return publish.dispatch(template, args, kwargs, own)
 
     async def aapply_async(
         self,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
+        *,
         task_id: str | None = None,
-        producer: object = None,
         link: Any = None,
         link_error: Any = None,
         shadow: str | None = None,
         **options: Unpack[SendOptions],
-    ) -> AsyncResult[R]:
+    ) -> result.AsyncResult[R]:
         """Do what `apply_async` does without blocking the running event loop."""
         own: dict[str, Any] = cast("dict[str, Any]", options)
         if task_id or link or link_error or shadow:
             own.update(task_id=task_id, link=link, link_error=link_error, shadow=shadow)
-        bound = self if self._app is not None else self._bound()
-        if bound is not self:
-            return await bound.aapply_async(args, kwargs, **own)
-        app, args, kwargs = self.app, args or (), kwargs or {}
-        if self.typing is not False:
-            self._check(args, kwargs)
-        if app.conf.task_always_eager:
+        if self._app is None:
+            return await self._bound().aapply_async(args, kwargs, **own)
+        args, kwargs = args or (), kwargs or {}
+        template = self._message_template(args, kwargs)
+        if template.eager:
             args, kwargs = eager.through_wire(self, args, kwargs, own)
             return eager.run(self, args, kwargs, own)
-        return await app.adispatch(self._message_template(app), args, kwargs, own)
+        return await publish.adispatch(template, args, kwargs, own)
 
-    def apply(
+    def apply(  # noqa: PLR0917 - Celery's signature
         self,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
@@ -326,7 +254,7 @@ class Task(Generic[P, R]):
         loglevel: int | None = None,
         headers: Mapping[str, Any] | None = None,
         **options: Any,
-    ) -> EagerResult[R]:
+    ) -> result.EagerResult[R]:
         """Run the task here and now, as a worker would; nothing is sent.
 
         Args:
@@ -356,7 +284,7 @@ class Task(Generic[P, R]):
 
     # -- in the body -----------------------------------------------------------------------
 
-    def retry(
+    def retry(  # noqa: PLR0917 - Celery's signature
         self,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
@@ -401,13 +329,13 @@ class Task(Generic[P, R]):
                 task_args=request.args,
                 task_kwargs=request.kwargs,
             )
-        following = self._next(request, args, kwargs, eta, countdown, options)
+        following = self._next(request, args, kwargs, eta=eta, countdown=countdown, options=options)
         retry = Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager, sig=following)
         if throw:
             raise retry
         if isinstance(following, Outgoing):
             request.followups.append(following)
-        return retry  # type: ignore[return-value]  # only with throw=False
+        return retry  # type: ignore[misc]  # only with throw=False
 
     def update_state(
         self,
@@ -448,15 +376,15 @@ class Task(Generic[P, R]):
         payload = result_meta.encode(report, app.serialization, app.conf.result_serializer)
         app.store.put([ResultRecord(task_id, name, payload, app.conf.result_expires or None)])
 
-    def AsyncResult(self, task_id: str, **_: Any) -> AsyncResult[R]:  # noqa: N802 - Celery's name
+    def AsyncResult(self, task_id: str, **_: Any) -> result.AsyncResult[R]:  # noqa: N802 - Celery's name
         """Return the result of the task sent with this id."""
-        return AsyncResult(task_id, app=self.app, task_name=self.name)
+        return result.AsyncResult(task_id, app=self.app, task_name=self.name)
 
-    def add_trail(self, result: Any) -> Any:
-        """Note that this run sent a task."""
+    def add_trail(self, child: Any) -> Any:
+        """Note that this run sent a task, of which ``child`` is the result."""
         if self.trail:
-            self.request.children.append(result)
-        return result
+            self.request.children.append(child)
+        return child
 
     def push_request(self, *args: Any, **kwargs: Any) -> None:
         """Begin a run by hand, as tests of task bodies do; end it with `pop_request`."""
@@ -484,7 +412,7 @@ class Task(Generic[P, R]):
     ) -> None:
         """Called after the body raised."""
 
-    def after_return(
+    def after_return(  # noqa: PLR0917 - Celery's signature
         self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
     ) -> None:
         """Called after every run."""
@@ -493,33 +421,34 @@ class Task(Generic[P, R]):
 
     def _bound(self) -> Task[P, R]:
         """Return what the current application has made of this shared task."""
-        return cast("Task[P, R]", current.get_current_app().tasks.get(self.name, self))
+        return cast("Task[P, R]", current.get_current_app().tasks[self.name])
 
     def _pushed(self) -> list[Any]:
         tokens: list[Any] = self.__dict__.setdefault("_tokens", [])
         return tokens
 
-    def _message_template(self, app: Celeriac) -> Template:
-        known = self._template
-        if known is not None and known[0] is app and known[1] == app.conf.version:
-            return known[2]
-        made = publish.template(app, self.name, self)
-        self._template = (app, app.conf.version, made)
-        return made
+    def _message_template(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Template:
+        """Return what messages are made from, the arguments checked.
 
-    def _check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Raise TypeError here, not in the worker, when the arguments do not fit."""
-        if self._arity is None:
-            self._arity = argument.arity(self.run)
-        low, high = self._arity
-        if kwargs or not low <= len(args) <= high:
-            argument.fit(self.name, self.run, args, kwargs)
+        Raises:
+            TypeError: here, not in the worker, when the arguments do not fit.
+        """
+        app, template = self._app or self.app, self._template
+        if template is None or template.version != app.conf.version:
+            template = self._template = publish.template(app, self.name, self)
+            self._arity = argument.arity(self.run) if self.typing is not False else None
+        if self._arity is not None:
+            least, most = self._arity
+            if kwargs or not least <= len(args) <= most:
+                argument.fit(self.name, self.run, args, kwargs)
+        return template
 
     def _next(
         self,
         request: Context,
         args: Sequence[Any] | None,
         kwargs: Mapping[str, Any] | None,
+        *,
         eta: datetime | None,
         countdown: float | None,
         options: dict[str, Any],
@@ -565,7 +494,10 @@ class Task(Generic[P, R]):
         args: Sequence[Any] | None,
         kwargs: Mapping[str, Any] | None,
     ) -> Context:
-        following = Context(vars(request), retries=request.retries + 1, entered=False)
+        following = Context(vars(request))
+        following.update(
+            retries=request.retries + 1, entered=False, _children=None, _followups=None
+        )
         following.args = request.args if args is None else tuple(args)
         following.kwargs = request.kwargs if kwargs is None else dict(kwargs)
         return following

@@ -33,9 +33,12 @@ class Calls:
     def total(self) -> int:
         return self.codes.total()
 
-    @property
-    def files(self) -> set[str]:
-        return {str(Path(code.co_filename).relative_to(SOURCE)) for code in self.codes}
+    def files(self, runs: int = 1) -> set[str]:
+        """Return the files that a run crosses, as opposed to one run among many."""
+        counts: Counter[str] = Counter()
+        for code, count in self.codes.items():
+            counts[str(Path(code.co_filename).relative_to(SOURCE))] += count
+        return {file for file, count in counts.items() if count >= runs / 2}
 
     def __sub__(self, other: Calls) -> Calls:
         rest = Calls()
@@ -76,12 +79,3 @@ def count_of(work: Callable[[], object]) -> Calls:
     with counted() as calls:
         work()
     return calls
-
-
-def per_task(pipeline: Callable[[int], object], few: int = 40, many: int = 240) -> Calls:
-    """Count what ``pipeline`` calls for ``many`` tasks and not for ``few``.
-
-    What happens once, at the start and the end of a pipeline, and what happens while it waits,
-    falls out in the difference.  Divide by ``many - few``.
-    """
-    return count_of(lambda: pipeline(many)) - count_of(lambda: pipeline(few))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from celeriac.testing import ledger as ledgers
 
 from .process import HERE, WorkerProcess
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BROKERS = ("sqlite", "redis")
 
@@ -70,6 +74,28 @@ class Site:
         self.workers.append(worker)
         return worker.start(wait)
 
+    def module(self, name: str, text: str) -> None:
+        """Write a module that workers and commands of this place can import."""
+        (self.directory / f"{name}.py").write_text(text, "utf-8")
+        self.environment["PYTHONPATH"] = str(self.directory)
+
+    def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run ``celeriac -A subject`` to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "celeriac", "-A", "subject", *arguments],
+            cwd=HERE,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def depth(self, queue: str = "celery") -> tuple[int, int, int]:
+        """Return how many messages are ready, delayed and leased."""
+        one = self.app.broker.depth([queue])[queue]
+        return one.ready, one.delayed, one.leased
+
     def close(self) -> None:
         """End everything that still runs."""
         for worker in self.workers:
@@ -81,21 +107,32 @@ class Site:
             sys.modules.pop("subject", None)
 
 
-@pytest.fixture(params=BROKERS)
-def site(request, tmp_path):
-    """A place for one test, on each broker."""
-    prefix = ""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/queue.db"
-    else:
-        url, prefix = request.getfixturevalue("redis_url"), f"{tmp_path.name}:"
-    place = Site(tmp_path, url, prefix)
-    yield place
+@pytest.fixture
+def new_site(request, tmp_path):
+    """Make places: the URL of the broker, and what its keys begin with."""
+    places: list[Site] = []
+
+    def make(url: str, prefix: str = "") -> Site:
+        directory = tmp_path if not places else tmp_path / f"site-{len(places)}"
+        directory.mkdir(exist_ok=True)
+        places.append(Site(directory, url, prefix))
+        return places[-1]
+
+    yield make
     failed = getattr(request.node, "failed", False)
-    place.close()
-    for worker in place.workers:
-        if failed:
-            print(f"--- {worker.log.name}\n{worker.output()[-4000:]}")
+    for place in places:
+        place.close()
+        for worker in place.workers:
+            if failed:
+                print(f"--- {worker.log.name}\n{worker.output()[-4000:]}")
+
+
+@pytest.fixture(params=BROKERS)
+def site(request, tmp_path, new_site):
+    """A place for one test, on each broker."""
+    if request.param == "sqlite":
+        return new_site(f"sqlite:///{tmp_path}/queue.db")
+    return new_site(request.getfixturevalue("redis_url"), f"{tmp_path.name}:")
 
 
 @pytest.hookimpl(wrapper=True)

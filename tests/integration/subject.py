@@ -12,7 +12,7 @@ import signal
 import time
 from pathlib import Path
 
-from celeriac import Celeriac
+from celeriac import Celeriac, current_task
 from celeriac.testing.ledger import Kind, note
 
 URL = os.environ["SUBJECT_URL"]
@@ -27,7 +27,7 @@ app = Celeriac(
 )
 for name, value in os.environ.items():
     if name.startswith("SUBJECT_CONF_"):
-        app.conf[name.removeprefix("SUBJECT_CONF_").lower()] = eval(value)  # noqa: S307
+        app.conf[name.removeprefix("SUBJECT_CONF_").lower()] = eval(value)
 
 
 def noted(function):
@@ -120,3 +120,110 @@ def fail(message):
 def unserialisable():
     """Return what JSON does not know."""
     return object()
+
+
+# -- what a task can see and say -----------------------------------------------------------
+
+
+@app.task(bind=True, name="gate")
+@noted
+def gate(self, path):
+    """Wait until a file is there."""
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return "open"
+
+
+@app.task(bind=True, name="progress")
+def progress(self, path):
+    """Tell of its progress, then wait until a file is there."""
+    self.update_state(state="PROGRESS", meta={"done": 1, "of": 2})
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return "done"
+
+
+@app.task(bind=True, name="describe")
+def describe(self):
+    """Tell what it sees of its own run."""
+    names = ("id", "retries", "attempt", "hostname", "delivery_info", "root_id", "parent_id")
+    return {name: getattr(self.request, name) for name in names}
+
+
+@app.task(bind=True, name="send_describe")
+def send_describe(self):
+    """Send a task from a task."""
+    return describe.delay().id
+
+
+@app.task(bind=True, name="interleave")
+async def interleave(self, turns):
+    """Check at every turn that this run is still the current one."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+        if current_task.request.id != self.request.id:
+            return "mixed up"
+    return self.request.id
+
+
+@app.task(name="silent", ignore_result=True)
+def silent():
+    """Return what nobody wants."""
+    return "unheard"
+
+
+# -- what a task can do to its process -----------------------------------------------------
+
+
+class Unprintable(Exception):
+    """Cannot be shown."""
+
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+    __str__ = __repr__
+
+
+RAISED = {
+    "SystemExit": SystemExit(3),
+    "KeyboardInterrupt": KeyboardInterrupt(),
+    "GeneratorExit": GeneratorExit(),
+    "CancelledError": asyncio.CancelledError(),
+    "Unprintable": Unprintable(),
+}
+
+
+@app.task(name="raise_")
+def raise_(name):
+    """Raise what is not an ordinary error."""
+    raise RAISED[name]
+
+
+@app.task(name="araise")
+async def araise(name):
+    """Raise what is not an ordinary error, on the event loop."""
+    raise RAISED[name]
+
+
+@app.task(name="leave")
+def leave():
+    """End the process without a word."""
+    os._exit(0)
+
+
+@app.task(name="segfault")
+def segfault():
+    """End the process as a broken extension does."""
+    ctypes.string_at(0)
+
+
+@app.task(name="close_all")
+def close_all():
+    """Close every file of the process, as careless daemon code does."""
+    os.closerange(3, 4096)
+
+
+@app.task(name="flood")
+def flood(size):
+    """Return much."""
+    return "x" * size

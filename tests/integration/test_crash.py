@@ -40,7 +40,7 @@ def test_killed_workers_lose_nothing(site):
     counts = site.ledger.counts(Kind.START)
     assert set(counts) == set(ids)
     assert sum(counts.values()) - 500 <= running_at_kills
-    results = [site.app.AsyncResult(id) for id in ids]
+    results = [site.app.AsyncResult(key) for key in ids]
     eventually(lambda: all(result.state == state.SUCCESS for result in results), timeout=60)
     assert all(worker.stop() == 0 for worker in workers)
     depth = site.app.broker.depth(["celery"])["celery"]

@@ -38,7 +38,7 @@ def test_leased_ahead_goes_back_in_order(site):
     assert [one.get(timeout=30) for one in rest] == list(range(30))
     wanted = [one.id for one in rest]
     starts = [one.id for one in site.ledger.records() if one.kind is Kind.START]
-    assert [id for id in starts if id in set(wanted)] == wanted
+    assert [key for key in starts if key in set(wanted)] == wanted
 
 
 def test_tasks_longer_than_the_grace_are_given_back(site):

@@ -9,4 +9,6 @@ from celery import _later
 if not TYPE_CHECKING:
     __getattr__ = _later.guard(__name__)
 
-__all__: list[str] = []
+from kombu import exceptions, utils
+
+__all__ = ["exceptions", "utils"]

@@ -206,8 +206,8 @@ class Broker(ABC):
         """Take over everything that ``owner``, which is known to be dead, holds.
 
         The deliveries are leased anew in the name of ``by``; the old tokens are worth nothing from
-        now on, and `Delivery.previous` tells them.  Messages that were on their way to ``owner`` but not leased yet go back to the
-        front of their queues.  ``owner`` is forgotten.
+        now on, and `Delivery.previous` tells them.  Messages that were on their way to ``owner``
+        but not leased yet go back to the front of their queues.  ``owner`` is forgotten.
         """
 
     @abstractmethod

@@ -199,9 +199,11 @@ class MemoryBroker(Broker):
             return [self._take_over(entry, by) for entry in held]
 
     def _take_over(self, entry: Entry, by: str) -> Delivery:
-        del self.space.leased[entry.receipt]
+        previous = entry.receipt
+        del self.space.leased[previous]
         delivery = self.lease(entry, by)
         delivery.started = entry.started
+        delivery.previous = previous
         return delivery
 
     def adopt_expired(self, by: str) -> list[Delivery]:

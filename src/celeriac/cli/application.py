@@ -130,15 +130,17 @@ def suggest(prog: str) -> str:
 
 def _exists(name: str) -> bool:
     """Tell whether there is a module ``name``; its parents are imported for it."""
+    if not all(name.split(".")):
+        return False
     if name in sys.modules:
         return True
     parent = name.rpartition(".")[0]
     if parent and not _exists(parent):
         return False
     try:
-        return bool(name) and importlib.util.find_spec(name) is not None
+        return importlib.util.find_spec(name) is not None
     except (ValueError, ModuleNotFoundError):
-        # A relative name, or a parent that is a module and not a package.
+        # Its parent is a module and not a package.
         return False
     except Exception:  # noqa: BLE001 - the parent's own code; importing it tells the user
         return True

@@ -68,6 +68,7 @@ def _send(
     force: bool,
 ) -> AsyncResult[Any]:
     app = session.app
+    app.import_tasks()
     if name not in app.tasks:
         if not force:
             raise _unknown(session, name)

@@ -166,6 +166,8 @@ def main(
         problem = _problem(error, session)
         show(problem, color=_color(session))
         return problem.code
+    finally:
+        session.close()
     return code if isinstance(code, int) else 0
 
 
@@ -188,15 +190,19 @@ def _problem(error: Exception, session: Session) -> Problem:
             return _told(error, UNAVAILABLE, session)
         case errors.OperationalError() | errors.CeleryError():
             return _told(error, 1, session)
+        case ImportError() if not in_user_code(error):
+            named = "imports, include, autodiscover_tasks or --include"
+            return Problem(str(error), f"the configuration names it: {named}")
         case _:
             return _unexpected(error, session)
 
 
 def _told(error: Exception, code: int, session: Session) -> Problem:
-    """Show an error of ours, whose text names the mistake and the cure."""
+    """Show an error of ours: its text names the mistake, and behind a semicolon the cure."""
     first, *rest = str(error).split("\n")
+    mistake, _, cure = first.rpartition("; ")
     trace = user_traceback(error, everything=True) if session.traceback else None
-    return Problem(first, *rest, code=code, trace=trace)
+    return Problem(mistake or first, *rest, hint=cure if mistake else None, code=code, trace=trace)
 
 
 def _no_such_option(error: click.NoSuchOption, session: Session) -> Problem:

@@ -44,6 +44,7 @@ def command(
     if task is None:
         found = session.app.AsyncResult(task_id)
     else:
+        session.app.import_tasks()
         found = session.app.tasks[task].AsyncResult(task_id)
     if timeout is not None:
         _wait(found, timeout)
@@ -84,4 +85,4 @@ def _print(now: str, value: Any, trace: str | None) -> None:
     elif isinstance(value, BaseException):
         click.echo(f"{type(value).__name__}: {value}")
     elif now == state.SUCCESS or value is not None:
-        click.echo(value)
+        click.echo(str(value))

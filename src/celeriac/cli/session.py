@@ -64,6 +64,12 @@ class Session:
                 os.environ.pop(f"CELERY_{name.upper()}", None)
         return app
 
+    def close(self) -> None:
+        """Close the connections of the application, unless it belongs to the caller."""
+        app = vars(self).get("app")
+        if app is not None and self._given is None:
+            app.close()
+
     def _find(self) -> Celeriac:
         from celeriac.cli.application import find
 

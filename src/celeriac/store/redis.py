@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -14,6 +13,7 @@ import hiredis
 from celeriac.engine.redis.address import parse
 from celeriac.engine.redis.fault import Fault, Kind, from_reply
 from celeriac.engine.redis.layout import Layout
+from celeriac.engine.redis.poll import Poll
 from celeriac.engine.redis.runner import AsyncRunner, Runner, call
 from celeriac.engine.redis.script import Script
 from celeriac.error import StoreRefused, StoreUnavailable
@@ -256,16 +256,11 @@ class RedisWatcher(Watcher):
     def _listen(self, connection: Connection, timeout: float | None) -> None:
         """Read what comes; ask the server for a sign of life when nothing does."""
         patience = _QUIET if timeout is None else min(timeout, _QUIET)
-        if self._readable(connection, patience):
+        if Poll(connection.fileno()).wait(patience):
             self._news.read(connection.collect(self._store.options.timeout))
         elif patience >= _QUIET:
             connection.send([("PING",)], self._store.options.timeout)
             self._news.read(connection.collect(self._store.options.timeout))
-
-    def _readable(self, connection: Connection, timeout: float) -> bool:
-        poll = select.poll()
-        poll.register(connection.fileno(), select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
 
     def _disconnect(self) -> None:
         if self._connection is not None:

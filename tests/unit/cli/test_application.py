@@ -105,9 +105,9 @@ class TestMissed:
     def test_no_attribute(self, directory: Path, module: str) -> None:
         write(directory, module, APP.format(name="app"))
         problem = missed(f"{module}:nope")
-        assert problem.context == (
+        assert problem.context[0] == (
             f"{module} was imported from {directory}/{module}.py but has no attribute "
-            '"nope"; Celeriac instances found there: app',
+            '"nope"; Celeriac instances found there: app'
         )
         assert problem.hint == f"celeriac -A {module}:app worker"
 
@@ -120,8 +120,9 @@ class TestMissed:
     def test_several(self, directory: Path, module: str) -> None:
         write(directory, module, APP.format(name="one") + "two = Celeriac('second')\n")
         problem = missed(module)
-        assert "has several applications; Celeriac instances found there: one, two" in (
-            problem.context[0]
+        assert (
+            "has several applications; Celeriac instances found there: one, two"
+            in (problem.context[0])
         )
 
     def test_current_app_is_not_an_application_of_the_module(

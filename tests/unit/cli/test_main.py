@@ -98,13 +98,9 @@ class TestMistakes:
     def test_wrong_scheme(self, run: Callable[..., Run]) -> None:
         done = run("-b", "rediss3://x", "dead", "list")
         assert done.code == 1
-        assert 'no broker for the URL scheme "rediss3"; did you mean "rediss://"?' in done.err
-
-    def test_password_is_not_shown(self, run: Callable[..., Run]) -> None:
-        done = run("-b", "redis://user:secret@127.0.0.1:1/0", "dead", "list")
-        assert done.code == 69
-        assert done.err.startswith("error: ")
-        assert "secret" not in done.err
+        said, hint, *_ = done.err.splitlines()
+        assert said == 'error: no broker for the URL scheme "rediss3"'
+        assert hint.startswith('  hint: did you mean "rediss://"?')
 
     def test_bug_of_ours_shows_everything(
         self, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tasks: str
@@ -184,7 +180,6 @@ def test_reader_that_has_enough(tasks: str, directory: Path) -> None:
 
 
 def test_given_application_is_used(tasks: str, directory: Path) -> None:
-    del directory
-    sys.path.insert(0, ".")
+    sys.path.insert(0, str(directory))
     app = importlib.import_module(tasks).app
     assert main(["call", "no.such.task"], app=app) == 2

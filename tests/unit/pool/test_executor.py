@@ -29,7 +29,8 @@ class Recorder(Work):
 
 
 def job(body):
-    return SimpleNamespace(body=body, task=SimpleNamespace(is_async=asyncio.iscoroutinefunction(body)))
+    task = SimpleNamespace(is_async=asyncio.iscoroutinefunction(body))
+    return SimpleNamespace(body=body, task=task)
 
 
 def started(pool, slots=1):

@@ -11,9 +11,13 @@ from celery import _later
 if not TYPE_CHECKING:
     __getattr__ = _later.guard(__name__)
 
+from celery.app import base, task
+
 __all__ = [
     "Celery",
+    "base",
     "current_app",
     "current_task",
     "shared_task",
+    "task",
 ]

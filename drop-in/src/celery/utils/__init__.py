@@ -10,6 +10,9 @@ from celery import _later
 if not TYPE_CHECKING:
     __getattr__ = _later.guard(__name__)
 
+from celery.utils import log
+
 __all__ = [
+    "log",
     "uuid",
 ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from celeriac.identifier import uuid
 from celery import _later
+
+# From the submodule, whose first import would put itself in the place of the function.
+from kombu.utils.uuid import uuid
 
 if not TYPE_CHECKING:
     __getattr__ = _later.guard(__name__)

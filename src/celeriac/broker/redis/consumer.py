@@ -13,7 +13,6 @@ channel, and for Celery's we look at most every half second.
 from __future__ import annotations
 
 import logging
-import select
 import socket
 import time
 from contextlib import suppress
@@ -24,6 +23,7 @@ import hiredis
 from celeriac.broker.base import Consumer
 from celeriac.broker.redis import catalog, entry
 from celeriac.engine.redis.fault import Fault, Kind, from_reply
+from celeriac.engine.redis.poll import Poll
 from celeriac.engine.redis.runner import call
 from celeriac.error import BrokerRefused, BrokerUnavailable
 from celeriac.identifier import token
@@ -94,9 +94,9 @@ class RedisConsumer(Consumer):
         queues: Sequence[str],
         owner: str,
     ) -> None:
-        order = options.transport_options.get("queue_order_strategy")
+        order = layout.address.option("queue_order_strategy", "round_robin")
         self._queues = sorted(queues) if order == "sorted" else list(queues)
-        self._rotates = order in (None, "round_robin") and len(queues) > 1
+        self._rotates = order == "round_robin" and len(queues) > 1
         self._runner, self._layout, self._options = runner, layout, options
         self._lists = {queue: layout.lists(queue) for queue in queues}
         self._owner = owner
@@ -249,12 +249,8 @@ class RedisConsumer(Consumer):
                 self._waiters[queue] = _Waiter(opened, self._lists[queue][0], claim)
             self._waiters[queue].start()
         waiters = {waiter.connection.fileno(): waiter for waiter in self._waiters.values()}
-        poll = select.poll()
-        for descriptor in (self._woken.fileno(), *waiters):
-            poll.register(descriptor, select.POLLIN)
-        if self._listener is not None:
-            poll.register(self._listener.fileno(), select.POLLIN)
-        ready = {descriptor for descriptor, _ in poll.poll(max(timeout, 0) * 1000)}
+        listening = (self._listener.fileno(),) if self._listener is not None else ()
+        ready = Poll(self._woken.fileno(), *waiters, *listening).wait(timeout)
         for descriptor in ready & waiters.keys():
             waiters[descriptor].finish(_OPENING)
         if self._listener is not None and self._listener.fileno() in ready:

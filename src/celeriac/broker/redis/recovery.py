@@ -47,9 +47,11 @@ class Sightings:
         ripe = []
         for name, score in present.items():
             known = before.get(name)
-            since = known[1] if known is not None and known[0] == score else now
-            self._seen[name] = (score, since)
-            if now - since >= self._patience:
+            if known is None or known[0] != score:
+                self._seen[name] = (score, now)
+                continue
+            self._seen[name] = known
+            if now - known[1] >= self._patience:
                 ripe.append((name, score))
         return ripe
 
@@ -66,7 +68,7 @@ class Recovery:
         self._ttl = f"{options.lease_ttl * 1000:.0f}"
         self._lease_ttl = options.lease_ttl
         self._max_bytes = options.max_message_bytes
-        self._foreign_ttl: float = options.transport_options.get("visibility_timeout") or 3600.0
+        self._foreign_ttl: float = layout.address.option("visibility_timeout", 3600.0)
         self._leases = Sightings(options.recovery_grace)
         self._owners = Sightings(options.recovery_grace)
         self._foreign = Sightings(options.recovery_grace)
@@ -149,11 +151,12 @@ class Recovery:
             chunk = [value for pair in pairs[start : start + _CHUNK] for value in pair]
             arguments = [self._ttl, prefix, start, len(endings), *endings, *chunk]
             (flat,) = yield [Call(catalog.ADOPT, keys, arguments)]
-            for number, value, started in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+            for number, value, started, former in zip(*[iter(flat)] * 4, strict=True):
                 raw, queue = entry.split(value)
                 delivery = entry.delivery(f"{prefix}{number}", queue, raw, self._max_bytes)
                 delivery.redelivered = True
                 delivery.started = bool(started)
+                delivery.previous = former.decode()
                 deliveries.append(delivery)
         return deliveries
 
@@ -167,6 +170,7 @@ class Recovery:
         held = yield from self._past(layout.unacked_index, now - self._foreign_ttl)
         endings = [layout.suffix(queue) for queue in sorted(self.queues)]
         adopted = yield from self._take_over(self._leases.ripe(leases), by, endings)
+        owners.pop(by, None)  # whoever asks is alive
         silent = self._owners.ripe(owners)
         for owner in (yield from self._our_owners(silent)):
             adopted += yield from self._inherit(owner, by)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from celeriac.broker.sqlite import statement
-from celeriac.broker.sqlite.row import deliver
+from celeriac.broker.sqlite.row import deliver, lease_key
 from celeriac.identifier import machine, process_start
 from celeriac.message import Owner
 
@@ -173,7 +173,11 @@ class Recovery:
         return self._options.clock.time() + self._options.lease_ttl
 
     def _deliver(self, rows: list[tuple[object, ...]]) -> list[Delivery]:
-        return [deliver(row, self._options.max_message_bytes) for row in rows]
+        adopted = [deliver(row, self._options.max_message_bytes) for row in rows]
+        for delivery in adopted:
+            seq, generation = lease_key(delivery.receipt)
+            delivery.previous = f"{seq}:{generation - 1}"
+        return adopted
 
 
 def _is_gone(owner: Owner) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import ssl
 import time
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ import hiredis
 
 from celeriac.engine.redis import fault
 from celeriac.engine.redis.fault import Fault
+from celeriac.engine.redis.poll import Poll
 
 if TYPE_CHECKING:
     import socket
@@ -84,12 +84,12 @@ class Connection:
         from redis import connection as driver
         from redis.exceptions import RedisError
 
-        kind: type[driver.AbstractConnection] = driver.Connection
+        kind: Any = driver.Connection
         if address.path:
             kind = driver.UnixDomainSocketConnection
         elif address.tls:
             kind = driver.SSLConnection
-        opener: Any = kind(**_settings(address, timeout))
+        opener = kind(**_settings(address, timeout))
         try:
             opener.connect()
         except (RedisError, OSError) as error:
@@ -98,12 +98,10 @@ class Connection:
         self._opener = opener
         # redis-py has no public name for its socket.
         self.socket: socket.socket = opener._sock
-        # Waiting is done by `poll`, once per read: half the system calls of a socket with a timeout.
         self.socket.setblocking(False)
         self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
-        self._buffer = bytearray(_CHUNK)
-        self._poll = select.poll()
-        self._poll.register(self.socket, select.POLLIN)
+        self._tls = address.tls
+        self._poll = Poll(self.socket.fileno())
         self._pid = os.getpid()
         self.used = time.monotonic()
         self.closed = False
@@ -115,7 +113,7 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether it is open, ours, and nothing has arrived that nobody asked for."""
-        return not self.closed and self._pid == os.getpid() and not self._poll.poll(0)
+        return not self.closed and self._pid == os.getpid() and not self._poll.wait(0)
 
     def exchange(self, commands: Sequence[Command], timeout: float) -> list[Any]:
         """Send commands and return their replies; an error reply is a value in the list.
@@ -163,8 +161,8 @@ class Connection:
         replies: list[Any] = []
         try:
             self._feed(time.monotonic() + timeout)
-            while self._receive():  # TLS keeps bytes where no `poll` sees them
-                pass
+            while self._tls and self._receive():
+                continue
             while (reply := self._reader.gets()) is not _INCOMPLETE:
                 replies.append(reply)
         except BaseException:
@@ -180,31 +178,33 @@ class Connection:
             return 0
 
     def _send_rest(self, data: memoryview, deadline: float) -> None:
-        poll = select.poll()
-        poll.register(self.socket, select.POLLOUT)
+        poll = Poll(self.socket.fileno(), write=True)
         while data:
-            if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+            if not poll.wait(deadline - time.monotonic()):
                 raise TimeoutError(_SILENT)
             data = data[self._send(data) :]
 
     def _feed(self, deadline: float) -> None:
         """Read once, as soon as something arrives."""
-        while not self._receive():
+        # Above TLS bytes may wait already, where no `poll` sees them.
+        done = self._tls and self._receive()
+        while not done:
             left = deadline - time.monotonic()
-            if left <= 0 or not self._poll.poll(left * 1000):
+            if left <= 0 or not self._poll.wait(left):
                 raise Fault(_SILENT, doubtful=True)
+            done = self._receive()
 
     def _receive(self) -> bool:
         """Read what is there; return whether there was anything."""
         try:
-            size = self.socket.recv_into(self._buffer)
+            data = self.socket.recv(_CHUNK)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return False
         except OSError as error:
             raise Fault(f"reading from Redis failed: {error}", doubtful=True) from error
-        if not size:
+        if not data:
             raise Fault(_CLOSED, doubtful=True)
-        self._reader.feed(self._buffer, 0, size)
+        self._reader.feed(data)
         return True
 
     def close(self) -> None:
@@ -230,12 +230,12 @@ class AsyncConnection:
         from redis.asyncio import connection as driver
         from redis.exceptions import RedisError
 
-        kind: type[driver.AbstractConnection] = driver.Connection
+        kind: Any = driver.Connection
         if address.path:
             kind = driver.UnixDomainSocketConnection
         elif address.tls:
             kind = driver.SSLConnection
-        opener: Any = kind(**_settings(address, timeout))
+        opener = kind(**_settings(address, timeout))
         try:
             await opener.connect()
         except (RedisError, OSError) as error:

@@ -20,6 +20,7 @@ class Layout:
     """The keys of one database under one prefix."""
 
     def __init__(self, address: Address) -> None:
+        self.address = address
         prefix = self.prefix = address.prefix
         self.steps: tuple[int, ...] = address.option("priority_steps", (0, 3, 6, 9))
         self.separator: str = address.option("sep", SEPARATOR)

@@ -139,8 +139,9 @@ class Runner:
         try:
             for index in _unknown(commands, replies):
                 whole = _wire(commands[index], flags, whole=True)
-                replies[index] = connection.exchange([whole], deadline - time.monotonic())[0]
-                _unknown([()], [replies[index]])
+                again = connection.exchange([whole], deadline - time.monotonic())
+                _unknown([()], again)
+                replies[index] = again[0]
         finally:
             self._give(connection)
         return replies
@@ -203,10 +204,11 @@ class Runner:
 
 
 class _Pool:
-    """The idle connections of one event loop."""
+    """The connections of one event loop: the idle ones, and how many may work at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.free: deque[AsyncConnection] = deque()
+        self.limit = asyncio.Semaphore(most)
         self.keeper: AsyncGenerator[None, None] | None = None
 
 
@@ -245,19 +247,21 @@ class AsyncRunner:
             plan.close()
 
     async def _exchange(self, commands: Sequence[Command | Call], deadline: float) -> list[Any]:
-        connection = await self.take(deadline - time.monotonic())
-        flags = self.server.flags
-        replies = await connection.exchange(
-            [_wire(item, flags) for item in commands], deadline - time.monotonic()
-        )
-        try:
-            for index in _unknown(commands, replies):
-                whole = _wire(commands[index], flags, whole=True)
-                (replies[index],) = await connection.exchange([whole], deadline - time.monotonic())
-                _unknown([()], [replies[index]])
-        finally:
-            await self.give(connection)
-        return replies
+        async with (await self._pool()).limit:
+            connection = await self.take(deadline - time.monotonic())
+            flags = self.server.flags
+            replies = await connection.exchange(
+                [_wire(item, flags) for item in commands], deadline - time.monotonic()
+            )
+            try:
+                for index in _unknown(commands, replies):
+                    whole = _wire(commands[index], flags, whole=True)
+                    again = await connection.exchange([whole], deadline - time.monotonic())
+                    _unknown([()], again)
+                    replies[index] = again[0]
+            finally:
+                await self.give(connection)
+            return replies
 
     async def take(self, timeout: float) -> AsyncConnection:
         """Return an idle connection of this loop or a new one; `give` it back."""
@@ -303,7 +307,7 @@ class AsyncRunner:
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is None:
-            pool = self._pools[loop] = _Pool()
+            pool = self._pools[loop] = _Pool(self._most)
             # An event loop tells nobody that it ends, but it closes its asynchronous generators.
             pool.keeper = _close_at_end(pool.free)
             await anext(pool.keeper)

@@ -27,12 +27,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             death of every process, and the last commits may be lost in a power cut.
         wal_limit: MiB that the write-ahead log may grow to before it is folded into the file.
         ballast: MiB that a worker keeps in reserve so that work can be completed when the disk is
-            full; more than `wal_limit`, since the log must fit into the file, or 0 for none.
+            full; more than `wal_limit`, since the log must fit into the file, or 0 for none.  By
+            default twice `wal_limit`.
     """
 
     synchronous: str = "FULL"
     wal_limit: float = 4
-    ballast: float = 8
+    ballast: float = -1
 
 
 def settings(url: str, given: Mapping[str, Any]) -> Settings:
@@ -64,6 +65,8 @@ def settings(url: str, given: Mapping[str, Any]) -> Settings:
         raise ImproperlyConfigured(f"{url}: synchronous is FULL or NORMAL")
     if options.wal_limit <= 0:
         raise ImproperlyConfigured(f"{url}: wal_limit is a positive number of MiB")
+    if options.ballast == Settings().ballast:
+        options = msgspec.structs.replace(options, ballast=2 * options.wal_limit)
     if options.ballast and options.ballast <= options.wal_limit:
         raise ImproperlyConfigured(f"{url}: ballast is more than wal_limit, or 0")
     return options

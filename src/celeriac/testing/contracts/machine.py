@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 
 from celeriac.identifier import token
 from celeriac.message import Completion, Outgoing, Verdict
-from celeriac.testing.contracts.process import PATIENCE, BrokerCase, Process, ids, outgoing
+from celeriac.testing.contracts.process import BrokerCase, Process, ids, outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Seconds that the machine holds messages back.
 DELAY = 0.02
+#: Seconds after which what is still missing is lost; short, since shrinking a failure repeats it.
+LOST_AFTER = 3.0
 
 
 class MachineContract(BrokerCase):
@@ -215,7 +217,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Every message that was not settled for good is still there, once."""
         try:
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + LOST_AFTER
             while self.front or self.ready or self.delayed:
                 assert time.monotonic() < deadline, "messages were lost"
                 if not sum(self.note_received(one, 10) for one in self.processes):

@@ -3,7 +3,7 @@
 -- ARGV 1 lease ms 2 token prefix 3 first token number
 --      4 how many endings an entry may have (0: any), 5.. those endings, one per queue
 --      then pairs: token, the deadline it was seen with ('' for any)
--- Returns per adopted delivery: its token number, its entry, 1 when it had started.
+-- Returns per adopted delivery: its token number, its entry, 1 when it had started, its old token.
 local now, seconds = clock()
 local deadline, number, endings = now + tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local reply = {}
@@ -37,6 +37,7 @@ for at = 5 + endings, #ARGV, 2 do
       reply[#reply + 1] = number
       reply[#reply + 1] = entry
       reply[#reply + 1] = started
+      reply[#reply + 1] = token
       number = number + 1
     end
   end

@@ -27,13 +27,30 @@ local function promote(limit)
   end
 end
 
+-- Scripts have no rollback: fail now, not between taking messages and noting them.
+redis.call('HLEN', KEYS[1])
+redis.call('ZCARD', KEYS[2])
+redis.call('ZCARD', KEYS[3])
+
 local left, deadline = tonumber(ARGV[1]), now + tonumber(ARGV[2])
 local prefix, number, claims = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[6])
 promote(ARGV[5])
 
-local entries, index, leases, reply, bytes = {}, {}, {}, { -1 }, 0
+local entries, index, leases, reply, bytes, wrong = {}, {}, {}, { -1 }, 0, nil
+
+local function take(list)
+  if left <= 0 or bytes >= BYTES then return nil end
+  local raws = redis.pcall('RPOP', list, math.min(left, 64))
+  if not raws then return nil end
+  if raws.err then -- not a list; the others are served all the same
+    wrong = raws
+    return nil
+  end
+  return raws
+end
+
 for i = 9, #KEYS do
-  local raws = left > 0 and bytes < BYTES and redis.call('RPOP', KEYS[i], math.min(left, 64))
+  local raws = take(KEYS[i])
   while raws do
     local suffix = ARGV[i - 2 + claims]
     for j = 1, #raws do
@@ -55,8 +72,7 @@ for i = 9, #KEYS do
     reply[#reply + 1] = i - 8
     reply[#reply + 1] = raws
     left = left - #raws
-    raws = left > 0 and bytes < BYTES and #raws == 64
-      and redis.call('RPOP', KEYS[i], math.min(left, 64))
+    raws = #raws == 64 and take(KEYS[i])
   end
 end
 spread('HSET', KEYS[1], entries)
@@ -64,6 +80,7 @@ spread('ZADD', KEYS[2], index)
 spread('ZADD', KEYS[3], leases)
 
 if #entries == 0 then
+  if wrong then return wrong end
   -- The caller is about to wait on these lists: survivors must know where to look.
   for i = 7, 6 + claims do
     if ARGV[i] ~= '' then redis.pcall('ZADD', KEYS[8], seconds, ARGV[i]) end

@@ -51,7 +51,8 @@ while at <= #ARGV do
   if verdict == 'R' then
     local number, raw, wait = tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3])
     if holds and wait > 0 then
-      delay(KEYS[6], KEYS[7], KEYS[8], KEYS[FIRST + number - 1], raw, now + wait, ARGV[number * 2])
+      local due = now + wait + 1 -- our clock was rounded down; never early
+      delay(KEYS[6], KEYS[7], KEYS[8], KEYS[FIRST + number - 1], raw, due, ARGV[number * 2])
     elseif holds then
       add(front, KEYS[FIRST + number - 1], raw)
       if ARGV[number * 2 + 1] == '1' then woken[ARGV[number * 2]] = true end
