@@ -15,7 +15,7 @@ import sys
 FIGURES = {
     "noop": ("no-op tasks through 2 worker processes", "tasks/s", 20000, 3000, True, 10.0),
     "results": (
-        "tasks with results through 2 worker processes",
+        "with results, through 2 worker processes",
         "tasks/s",
         20000,
         3000,

@@ -106,7 +106,6 @@ class Celeriac:
         self._lock = threading.RLock()
         #: setting -> (version of the settings, URL, adapter)
         self._opened: dict[str, tuple[int, str, Any]] = {}
-        self._publisher: tuple[int, Broker] | None = None
         self._derived: dict[str, tuple[int, object]] = {}
         self._discoveries: list[Callable[[], object]] = []
         if set_as_current:
@@ -359,16 +358,10 @@ class Celeriac:
         Raises:
             ImproperlyConfigured: a URL that no adapter takes.
         """
-        known = self._publisher
-        if known is not None and known[0] == self.conf.version:
-            return known[1]
         conf = self.conf
-        same = conf.broker_write_url == conf.broker_read_url
-        broker = (
-            self.broker if same else cast("Broker", self._open("broker_write_url", assembly.broker))
-        )
-        self._publisher = (conf.version, broker)
-        return broker
+        if conf.broker_write_url == conf.broker_read_url:
+            return self.broker
+        return cast("Broker", self._open("broker_write_url", assembly.broker))
 
     @property
     def store(self) -> Store:
@@ -402,16 +395,12 @@ class Celeriac:
     def disconnect(self) -> None:
         """Give up the connections to broker and store; they are made anew when needed."""
         with self._lock:
-            opened = [adapter for _, _, adapter in self._opened.values()]
-        for adapter in opened:
-            adapter.close()
+            for _, _, adapter in self._opened.values():
+                adapter.close()
 
     def close(self) -> None:
-        """Give up broker and store; an application in use opens them anew."""
-        with self._lock:
-            self.disconnect()
-            self._opened.clear()
-            self._publisher = None
+        """Do what `disconnect` does, at the end of an application."""
+        self.disconnect()
 
     def __enter__(self) -> Self:
         return self

@@ -62,4 +62,6 @@ def fit(
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise TypeError(f"{name}{signature}: {error}") from None
+        bare = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
+        shown = signature.replace(parameters=bare, return_annotation=signature.empty)
+        raise TypeError(f"{name}{shown}: {error}") from None

@@ -8,8 +8,10 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from celeriac.message import Delivery, Message, Outgoing
     from celeriac.protocol.task import Call
@@ -38,7 +40,6 @@ class Context:
 
     _children: list[Any] | None = None
     _headers: Any = None
-    _followups: list[Outgoing] | None = None
     #: What arrived, for `Task.retry`.
     _message: Message | None = None
     _protected = 0
@@ -51,6 +52,7 @@ class Context:
     correlation_id: str | None = None
     deaths: int = 0
     delivery_info: Any = None
+    followups: Sequence[Outgoing] = ()
     #: The body was entered: from now on calling the task means calling its function.
     entered: bool = False
     errbacks: Any = None
@@ -177,12 +179,9 @@ class Context:
     def children(self, value: Iterable[Any]) -> None:
         self._children = list(value)
 
-    @property
-    def followups(self) -> list[Outgoing]:
-        """Messages to be sent when this run is completed."""
-        if self._followups is None:
-            self._followups = []
-        return self._followups
+    def follow_up(self, outgoing: Outgoing) -> None:
+        """Have a message sent when this run is completed, with its acknowledgement."""
+        self.followups = [*self.followups, outgoing]
 
     def trail(self) -> list[Any]:
         """Return the children as they are written into the result."""
@@ -236,15 +235,12 @@ def _harmless(values: dict[str, Any]) -> dict[str, Any]:
 # -- the current run -----------------------------------------------------------------------
 
 
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """One entry of the stack of runs."""
 
-    __slots__ = ("outer", "request", "task")
-
-    def __init__(self, task: Task[Any, Any], request: Context, outer: Run | None) -> None:
-        self.task = task
-        self.request = request
-        self.outer = outer
+    task: Any
+    request: Context
+    outer: Run | None
 
 
 _run: ContextVar[Run | None] = ContextVar("celeriac_run", default=None)

@@ -190,6 +190,3 @@ class QueueDepth(msgspec.Struct, frozen=True):
     ready: int = 0
     delayed: int = 0
     leased: int = 0
-
-
-

@@ -19,6 +19,7 @@ from celeriac.result import AsyncResult
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
+    from celeriac.broker.base import Broker
     from celeriac.context import Run
     from celeriac.routing import Destination
     from celeriac.serialization.registry import Serialization
@@ -73,6 +74,7 @@ class Template(NamedTuple):
     Attributes:
         app: sends it.
         version: of the settings it was made from.
+        broker: takes the messages; None when `eager`.
         eager: nothing is sent, the task runs in the caller.
         serialization: writes the body.
         fields: options as `celeriac.protocol.task.Fields` calls them.
@@ -84,6 +86,7 @@ class Template(NamedTuple):
 
     app: Celeriac
     version: int
+    broker: Broker | None
     eager: bool
     serialization: Serialization
     fields: dict[str, Any]
@@ -168,6 +171,7 @@ def template(app: Celeriac, name: str, task: Task[Any, Any] | None) -> Template:
     return Template(
         app=app,
         version=conf.version,
+        broker=None if conf.task_always_eager else app.write_broker,
         eager=conf.task_always_eager,
         serialization=app.serialization,
         fields=fields,
@@ -201,7 +205,7 @@ def dispatch(
         run = context.running()
     trail, retry, policy = _manner(options) if options else _PLAIN_MANNER
     outgoing = prepare(template, args, kwargs, options, run)
-    send(app, outgoing, retry, policy)
+    send(app, outgoing, retry, policy, template.broker)
     result: AsyncResult[Any] = AsyncResult(outgoing.message.id, None, outgoing.message.task, app)
     if run is not None and trail:
         _note_child(run, outgoing, result)
@@ -218,7 +222,7 @@ async def adispatch(
     app, run = template.app, context.running()
     trail, retry, policy = _manner(options)
     outgoing = prepare(template, args, kwargs, options, run)
-    await asend(app, outgoing, retry, policy)
+    await asend(app, outgoing, retry, policy, template.broker)
     result: AsyncResult[Any] = AsyncResult(outgoing.message.id, None, outgoing.message.task, app)
     if run is not None and trail:
         _note_child(run, outgoing, result)
@@ -273,7 +277,13 @@ def prepare(
     )
 
 
-def send(app: Celeriac, outgoing: Outgoing, retry: bool | None = None, policy: Any = None) -> None:
+def send(
+    app: Celeriac,
+    outgoing: Outgoing,
+    retry: bool | None = None,
+    policy: Any = None,
+    broker: Broker | None = None,
+) -> None:
     """Hand a message to the broker; return once it is there.
 
     Args:
@@ -281,6 +291,7 @@ def send(app: Celeriac, outgoing: Outgoing, retry: bool | None = None, policy: A
         outgoing: what to send.
         retry: try again when the broker cannot be reached; None: ``task_publish_retry``.
         policy: instead of parts of ``task_publish_retry_policy``.
+        broker: the broker of ``app`` that messages are sent to, where the caller has it at hand.
 
     Raises:
         BrokerUnavailable: it was not sent, within ``publish_timeout``.
@@ -288,7 +299,7 @@ def send(app: Celeriac, outgoing: Outgoing, retry: bool | None = None, policy: A
         PublishRejected, BrokerRefused: it was not sent, and won't be.
     """
     begun = time.monotonic()
-    broker = app.write_broker
+    broker = broker or app.write_broker
     pauses: Iterator[float] | None = None
     while True:
         try:
@@ -308,11 +319,15 @@ def send(app: Celeriac, outgoing: Outgoing, retry: bool | None = None, policy: A
 
 
 async def asend(
-    app: Celeriac, outgoing: Outgoing, retry: bool | None = None, policy: Any = None
+    app: Celeriac,
+    outgoing: Outgoing,
+    retry: bool | None = None,
+    policy: Any = None,
+    broker: Broker | None = None,
 ) -> None:
     """Do what `send` does without blocking the running event loop."""
     begun = time.monotonic()
-    broker = app.write_broker
+    broker = broker or app.write_broker
     pauses: Iterator[float] | None = None
     while True:
         try:

@@ -196,7 +196,7 @@ def _is_glob(key: str) -> bool:
 def _routes(routes: Any) -> list[_Names | RouteFunction]:
     if routes is None:
         return []
-    if isinstance(routes, Mapping | str) or callable(routes):
+    if not isinstance(routes, list | tuple):
         routes = [routes]
     found: list[_Names | RouteFunction] = []
     for route in routes:
@@ -208,9 +208,19 @@ def _routes(routes: Any) -> list[_Names | RouteFunction]:
             found.append(_for_task(route))
         elif callable(route):
             found.append(route)
-        else:  # a list of pairs
-            found.append(_Names(dict(route)))
+        else:
+            found.append(_Names(_pairs(route)))
     return found
+
+
+def _pairs(route: Any) -> dict[Any, Any]:
+    try:
+        return dict(route)
+    except (TypeError, ValueError):
+        raise ImproperlyConfigured(
+            f"task_routes: {route!r} is neither a dict from task names to queues, nor a function, "
+            "nor the name of one"
+        ) from None
 
 
 def _resolve(path: str) -> Any:
@@ -221,7 +231,7 @@ def _resolve(path: str) -> Any:
 
 
 def _for_task(router: Any) -> RouteFunction:
-    def route(task: str, args: Any, kwargs: Any, _: Any, **__: Any) -> Any:
-        return router.route_for_task(task, args, kwargs)
+    def route(name: str, args: Any, kwargs: Any, _: Any, **__: Any) -> Any:
+        return router.route_for_task(name, args, kwargs)
 
     return route

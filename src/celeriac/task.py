@@ -334,7 +334,7 @@ class Task(Generic[P, R]):
         if throw:
             raise retry
         if isinstance(following, Outgoing):
-            request.followups.append(following)
+            request.follow_up(following)
         return retry  # type: ignore[misc]  # only with throw=False
 
     def update_state(
@@ -495,9 +495,7 @@ class Task(Generic[P, R]):
         kwargs: Mapping[str, Any] | None,
     ) -> Context:
         following = Context(vars(request))
-        following.update(
-            retries=request.retries + 1, entered=False, _children=None, _followups=None
-        )
+        following.update(retries=request.retries + 1, entered=False, _children=None, followups=())
         following.args = request.args if args is None else tuple(args)
         following.kwargs = request.kwargs if kwargs is None else dict(kwargs)
         return following

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from celeriac import Celeriac
 
 CALLS = 45
-FILES = 12
+FILES = 16
 FEW, MANY = 40, 240
 
 

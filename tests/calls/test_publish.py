@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from celeriac import Celeriac
 
 CALLS = 30
-FILES = 10
+FILES = 13
 
 
 def test_a_warm_publish_is_short(app: Celeriac):

@@ -176,7 +176,7 @@ def test_protocol_1_is_read_and_upgraded() -> None:
     assert call == task.read(message, JSON)
     assert call.args == (2, 2)
     assert task.time_limits(upgraded) == (None, None)
-    assert task.eta(upgraded) is None
+    assert task.check(upgraded).eta is None
     assert task.retries(upgraded) == 0
 
 
@@ -251,4 +251,4 @@ def test_minimal_envelope_f_with_pickle_is_refused_before_decoding() -> None:
 def test_minimal_envelope_g_tells_when_it_expired() -> None:
     sample = minimal([[1, 2], {}, None], "G")
     sample["headers"]["expires"] = "2020-01-01T00:00:00"
-    assert task.expires(envelope.decode(raw_of(sample))) == datetime(2020, 1, 1, tzinfo=UTC)
+    assert task.check(envelope.decode(raw_of(sample))).expires == datetime(2020, 1, 1, tzinfo=UTC)

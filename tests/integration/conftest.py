@@ -26,6 +26,7 @@ class Site:
     def __init__(self, directory: Path, url: str, prefix: str) -> None:
         self.directory = directory
         self.url = url
+        self.prefix = prefix
         self.environment = {
             **os.environ,
             "SUBJECT_URL": url,
@@ -48,7 +49,7 @@ class Site:
         if self._subject is None:
             names = {k: v for k, v in self.environment.items() if k.startswith("SUBJECT_")}
             before = dict(os.environ)
-            os.environ.update(names)
+            os.environ.update(names, SUBJECT_URL=self.url)
             os.environ[ledgers.VARIABLE] = str(self.directory)
             spec = importlib.util.spec_from_file_location("subject", HERE / "subject.py")
             module = importlib.util.module_from_spec(spec)
@@ -73,6 +74,10 @@ class Site:
         worker = WorkerProcess(log, self.environment, *name, *options)
         self.workers.append(worker)
         return worker.start(wait)
+
+    def route_workers(self, url: str) -> None:
+        """Let workers and commands, not this process, reach the broker by another URL."""
+        self.environment["SUBJECT_URL"] = url
 
     def module(self, name: str, text: str) -> None:
         """Write a module that workers and commands of this place can import."""
@@ -132,7 +137,13 @@ def site(request, tmp_path, new_site):
     """A place for one test, on each broker."""
     if request.param == "sqlite":
         return new_site(f"sqlite:///{tmp_path}/queue.db")
-    return new_site(request.getfixturevalue("redis_url"), f"{tmp_path.name}:")
+    return request.getfixturevalue("redis_site")
+
+
+@pytest.fixture
+def redis_site(redis_url, tmp_path, new_site):
+    """A place for one test, on Redis."""
+    return new_site(redis_url, f"{tmp_path.name}:")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -110,6 +110,12 @@ def again(self):
     return self.request.retries
 
 
+@app.task(bind=True, name="retry_later")
+def retry_later(self, countdown):
+    """Ask to be run again, later."""
+    raise self.retry(countdown=countdown)
+
+
 @app.task(name="fail")
 def fail(message):
     """Fail."""
@@ -166,8 +172,9 @@ async def interleave(self, turns):
     return self.request.id
 
 
-@app.task(name="silent", ignore_result=True)
-def silent():
+@app.task(bind=True, name="silent", ignore_result=True)
+@noted
+def silent(self):
     """Return what nobody wants."""
     return "unheard"
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from celeriac import argument
 from celeriac.cli.option import Command, json_option, option
 from celeriac.cli.parameter import Json, Time
 from celeriac.cli.problem import USAGE, Problem
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from celeriac.app import Celeriac
     from celeriac.cli.session import Session
     from celeriac.result import AsyncResult
+    from celeriac.task import Task
 
 
 @click.command(cls=Command)
@@ -69,15 +71,19 @@ def _send(
 ) -> AsyncResult[Any]:
     app = session.app
     app.import_tasks()
-    if name not in app.tasks:
-        if not force:
-            raise _unknown(session, name)
+    task: Task[Any, Any] | None = app.tasks.get(name)
+    if task is None and not force:
+        raise _unknown(session, name)
+    if task is not None and task.typing is not False:
+        try:
+            argument.fit(name, task.run, args, kwargs)
+        except TypeError as error:
+            raise Problem(str(error), code=USAGE) from error
+    # Somebody waits at the terminal: publishing would go on trying for `publish_timeout`.
+    app.broker.ping()
+    if task is None:
         return app.send_task(name, args, kwargs, **options)
-    try:
-        return app.tasks[name].apply_async(args, kwargs, **options)
-    except TypeError as error:
-        # The arguments do not fit the signature of the task.
-        raise Problem(str(error), code=USAGE) from error
+    return task.apply_async(args, kwargs, **options)
 
 
 def _unknown(session: Session, name: str) -> Problem:

@@ -202,7 +202,16 @@ def _told(error: Exception, code: int, session: Session) -> Problem:
     first, *rest = str(error).split("\n")
     mistake, _, cure = first.rpartition("; ")
     trace = user_traceback(error, everything=True) if session.traceback else None
-    return Problem(mistake or first, *rest, hint=cure if mistake else None, code=code, trace=trace)
+    hint = cure if mistake else _elsewhere(error)
+    return Problem((mistake or first).rstrip("."), *rest, hint=hint, code=code, trace=trace)
+
+
+def _elsewhere(error: Exception) -> str | None:
+    if isinstance(error, errors.BrokerUnavailable):
+        return "is it running? --broker names another one"
+    if isinstance(error, errors.StoreUnavailable):
+        return "is it running? --result-backend names another one"
+    return None
 
 
 def _no_such_option(error: click.NoSuchOption, session: Session) -> Problem:

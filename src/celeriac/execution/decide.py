@@ -65,7 +65,7 @@ class Policy(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, app: Celeriac, node: str) -> Policy:
         """Return what the configuration of ``app`` says on the worker ``node``."""
-        expires = app.conf.result_expires
+        expires = app.conf.result_expires or None
         return cls(
             serialization=app.serialization,
             serializer=app.conf.result_serializer,
@@ -180,6 +180,26 @@ def give_back(delivery: Delivery) -> Completion:
     return Completion(delivery, Verdict.RELEASE, deaths=delivery.deaths, losses=delivery.losses)
 
 
+def decide_unsendable(
+    completion: Completion, error: Exception, policy: Policy, now: float
+) -> Completion:
+    """Return what to do instead of a completion whose follow-up messages cannot be sent.
+
+    Args:
+        completion: the broker refuses its follow-ups, now and for ever.
+        error: why.
+        policy: the configuration.
+        now: Unix time, seconds.
+    """
+    delivery, record = completion.delivery, None
+    if completion.result is not None:
+        meta = ResultMeta(
+            id=completion.result.id, state=state.FAILURE, result=error, date_done=_iso(now)
+        )
+        record = _encode(meta, policy)
+    return _dead(delivery, "rejected", f"a follow-up cannot be sent: {error}", record)
+
+
 def expired() -> Dead:
     """Return the outcome of a message that came after its ``expires``."""
     return Dead("expired", "expired before it was run", TaskRevokedError("expired"), revoked=True)
@@ -221,13 +241,13 @@ def _record(
     if job.ignore_result and not always:
         return None
     request = job.request
-    done = _iso(now) if now is not None and name in state.READY_STATES else None
+    done = None if now is None else datetime.fromtimestamp(now, UTC).isoformat()
     meta = ResultMeta(
         id=job.id,
         state=name,
         result=result,
         traceback=traceback,
-        children=request.trail(),
+        children=request.trail() if request._children else [],
         date_done=done,
         group_id=request.group,
         parent_id=request.parent_id,
@@ -241,7 +261,8 @@ def _record(
             "retries": request.retries,
             "queue": job.delivery.queue,
         }
-    return _encode(meta, policy)
+    payload = result_meta.encode(meta, policy.serialization, policy.serializer)
+    return ResultRecord(job.id, name, payload, policy.expires)
 
 
 def _encode(meta: ResultMeta, policy: Policy) -> ResultRecord:

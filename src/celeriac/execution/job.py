@@ -12,6 +12,7 @@ from celeriac.error import (
     DecodeError,
     InvalidTaskError,
     NotRegistered,
+    SecurityError,
 )
 from celeriac.execution.decide import expired
 from celeriac.execution.outcome import Dead, NotDue
@@ -42,11 +43,6 @@ class Job(msgspec.Struct):
     ignore_result: bool
     begun: float = 0.0
 
-    @property
-    def quarantined(self) -> bool:
-        """It has killed a process before, or stood by when one died: it runs alone."""
-        return self.delivery.deaths > 0
-
 
 class Refused(msgspec.Struct, frozen=True):
     """A delivery that is not run now, and what is known of it."""
@@ -57,45 +53,55 @@ class Refused(msgspec.Struct, frozen=True):
     ignore_result: bool = False
 
 
-def admit(delivery: Delivery, app: Celeriac, node: str, now: float) -> Job | Refused:
-    """Look at what arrived: decode it, look the task up, check its times.
+class Admission:
+    """Looks at what arrives: decodes it, looks the task up, checks its times.
 
     Args:
-        delivery: what arrived.
         app: whose tasks are known.
         node: the name of this worker, for ``request.hostname``.
-        now: Unix time, seconds.
     """
-    message = delivery.message
-    if message is None:
-        problem = delivery.problem or "unreadable"
-        return Refused(delivery, "", Dead("undecodable", problem, DecodeError(problem)))
-    try:
-        if not message.task:
-            message = delivery.message = protocol.upgrade(message, app.serialization)
-        call = protocol.read(message, app.serialization)
-        eta, expires = protocol.eta(message), protocol.expires(message)
-        # What the request shows must be what it seems to be.
-        protocol.retries(message)
-        protocol.time_limits(message)
-    except ContentDisallowed as error:
-        return Refused(delivery, message.id, Dead("refused", str(error), error))
-    except (DecodeError, InvalidTaskError) as error:
-        return Refused(delivery, message.id, Dead("undecodable", str(error), error))
-    task = app.tasks.get(call.task)
-    if task is None:
-        known = NotRegistered(call.task)
-        detail = f'no task named "{call.task}"{app.tasks.hint(call.task)}'
-        return Refused(delivery, call.id, Dead("unknown_task", detail, known))
-    options = task.options(app)
-    asked = call.headers.get("ignore_result")
-    ignore = options.ignore_result if asked is None else bool(asked)
-    if expires is not None and expires.timestamp() <= now:
-        return Refused(delivery, call.id, expired(), ignore)
-    if eta is not None and eta.timestamp() > now and not _waited(message):
-        return Refused(delivery, call.id, NotDue(eta.timestamp()), ignore)
-    request = Context.received(call, delivery, node)
-    return Job(call.id, delivery, task, options, request, tuple(call.args), call.kwargs, ignore)
+
+    def __init__(self, app: Celeriac, node: str) -> None:
+        self._app = app
+        self._tasks = app.tasks
+        self._serialization = app.serialization
+        self._node = node
+
+    def admit(self, delivery: Delivery, now: float) -> Job | Refused:
+        """Return the job that a delivery is, or why it is not run.
+
+        Args:
+            delivery: what arrived.
+            now: Unix time, seconds.
+        """
+        message = delivery.message
+        if message is None:
+            problem = delivery.problem or "unreadable"
+            return Refused(delivery, "", Dead("undecodable", problem, DecodeError(problem)))
+        try:
+            if not message.task:
+                message = delivery.message = protocol.upgrade(message, self._serialization)
+            call = protocol.read(message, self._serialization)
+            eta, expires = protocol.check(message)
+        except ContentDisallowed as error:
+            return Refused(delivery, message.id, Dead("refused", str(error), error))
+        except (DecodeError, InvalidTaskError, SecurityError) as error:
+            return Refused(delivery, message.id, Dead("undecodable", str(error), error))
+        # Past the look at shared tasks, for those that are known already.
+        task = dict.get(self._tasks, call.task) or self._tasks.get(call.task)
+        if task is None:
+            known = NotRegistered(call.task)
+            detail = f'no task named "{call.task}"{self._tasks.hint(call.task)}'
+            return Refused(delivery, call.id, Dead("unknown_task", detail, known))
+        options = task.options(self._app)
+        asked = call.headers.get("ignore_result")
+        ignore = options.ignore_result if asked is None else bool(asked)
+        if expires is not None and expires.timestamp() <= now:
+            return Refused(delivery, call.id, expired(), ignore)
+        if eta is not None and eta.timestamp() > now and not _waited(message):
+            return Refused(delivery, call.id, NotDue(eta.timestamp()), ignore)
+        request = Context.received(call, delivery, self._node)
+        return Job(call.id, delivery, task, options, request, call.args, call.kwargs, ignore)
 
 
 def _waited(message: Message) -> bool:

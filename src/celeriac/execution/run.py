@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from celeriac.execution.job import Job
     from celeriac.pool.base import Resolve
+    from celeriac.task import Task
 
 logger = logging.getLogger("celeriac.execution")
 
@@ -41,14 +42,17 @@ def run(job: Job, resolve: Resolve) -> Outcome:
     token = context.push(job.task, job.request)
     try:
         try:
-            _begin(job)
+            if job.task.has_before_start or signal.task_prerun.receivers:
+                _begin(job)
             value = job.task(*job.args, **job.kwargs)
             if type(value) is CoroutineType:
                 value = resolve(value)
             outcome: Outcome = Success(value)
         except BaseException as error:  # noqa: BLE001 - no task may end its worker
             outcome = _caught(error)
-        return _end(job, outcome)
+        if type(outcome) is not Success or _observed(job.task):
+            _end(job, outcome)
+        return outcome
     finally:
         context.pop(token)
 
@@ -58,11 +62,14 @@ async def arun(job: Job) -> Outcome:
     token: Token[Any] = context.push(job.task, job.request)
     try:
         try:
-            _begin(job)
+            if job.task.has_before_start or signal.task_prerun.receivers:
+                _begin(job)
             outcome: Outcome = Success(await job.task(*job.args, **job.kwargs))
         except BaseException as error:  # noqa: BLE001 - no task may end its worker
             outcome = _caught(error)
-        return _end(job, outcome)
+        if type(outcome) is not Success or _observed(job.task):
+            _end(job, outcome)
+        return outcome
     finally:
         context.pop(token)
 
@@ -106,13 +113,22 @@ def _ours(names: dict[str, Any]) -> bool:
     return module.partition(".")[0] == "celeriac" or module.startswith("asyncio.")
 
 
-def _end(job: Job, outcome: Outcome) -> Outcome:
+def _observed(task: Task[Any, Any]) -> bool:
+    """Tell whether anyone wants to know of a success."""
+    return bool(
+        task.has_on_success
+        or task.has_after_return
+        or signal.task_success.receivers
+        or signal.task_postrun.receivers
+    )
+
+
+def _end(job: Job, outcome: Outcome) -> None:
     """Tell the hooks and the receivers what came out."""
     try:
         _notify(job, outcome)
     except Exception:
         logger.exception("A hook of task %s[%s] failed", job.task.name, job.id)
-    return outcome
 
 
 def _notify(job: Job, outcome: Outcome) -> None:

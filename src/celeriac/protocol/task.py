@@ -19,6 +19,8 @@ HELD_UNTIL = "x-celeriac-held"
 
 _PARTS = ("args", "kwargs", "embed")
 _EMBED = ("callbacks", "errbacks", "chain", "chord")
+_NOTHING_AFTER: dict[str, Any] = dict.fromkeys(_EMBED)
+_NO_LIMITS = [None, None]
 
 #: What protocol 1 keeps in its body and protocol 2 in its headers, and what it is without either.
 _V1_HEADERS: dict[str, Any] = {
@@ -169,16 +171,16 @@ def build(fields: Fields, serialization: Serialization) -> Message:
         "task": fields.task,
         "id": fields.id,
         "shadow": fields.shadow,
-        "eta": _iso(fields.eta),
-        "expires": _iso(fields.expires),
+        "eta": None if fields.eta is None else fields.eta.isoformat(),
+        "expires": None if fields.expires is None else fields.expires.isoformat(),
         "group": fields.group_id,
         "group_index": fields.group_index,
         "retries": fields.retries,
         "timelimit": [fields.time_limit, fields.soft_time_limit],
         "root_id": fields.root_id or fields.id,
         "parent_id": fields.parent_id,
-        "argsrepr": saferepr(fields.args) if fields.argsrepr is None else fields.argsrepr,
-        "kwargsrepr": saferepr(fields.kwargs) if fields.kwargsrepr is None else fields.kwargsrepr,
+        "argsrepr": fields.argsrepr or (saferepr(fields.args) if fields.args else "()"),
+        "kwargsrepr": fields.kwargsrepr or (saferepr(fields.kwargs) if fields.kwargs else "{}"),
         "origin": fields.origin,
         "ignore_result": fields.ignore_result,
         "replaced_task_nesting": fields.replaced_task_nesting,
@@ -222,7 +224,7 @@ def retry(
     """
     message = upgrade(message, serialization)
     body = Encoded(message.body, message.content_type, message.content_encoding)
-    fresh: dict[str, Any] = {"retries": retries, "eta": _iso(eta)}
+    fresh: dict[str, Any] = {"retries": retries, "eta": None if eta is None else eta.isoformat()}
     if args is not None or kwargs is not None:
         call = read(message, serialization)
         args = call.args if args is None else args
@@ -258,10 +260,6 @@ def _properties(fields: Fields) -> dict[str, Any]:
         # AMQP wants milliseconds, as text.
         properties["expiration"] = str(int(fields.expiration * 1000))
     return properties
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
 
 
 # -- reading -------------------------------------------------------------------------------
@@ -305,22 +303,29 @@ def upgrade(message: Message, serialization: Serialization) -> Message:
     return Message(call.id, call.task, *body, call.headers, message.properties)
 
 
-def eta(message: Message) -> datetime | None:
-    """Return the aware time before which the task must not run.
+class Times(NamedTuple):
+    """When a task may be run: not before ``eta``, not after ``expires``."""
+
+    eta: datetime | None
+    expires: datetime | None
+
+
+def check(message: Message) -> Times:
+    """Check the headers that decide about a run, and return its times.
 
     Raises:
-        InvalidTaskError: the header is not a time.
+        InvalidTaskError: ``eta``, ``expires``, ``retries`` or ``timelimit`` is not what it must be.
     """
-    return _moment(message, "eta")
-
-
-def expires(message: Message) -> datetime | None:
-    """Return the aware time after which the task must not run.
-
-    Raises:
-        InvalidTaskError: the header is not a time.
-    """
-    return _moment(message, "expires")
+    headers = message.headers
+    count = headers.get("retries")
+    if type(count) is not int or not 0 <= count < _MAX_RETRIES:
+        retries(message)
+    if headers.get("timelimit") != _NO_LIMITS:
+        time_limits(message)
+    return Times(
+        None if headers.get("eta") is None else _moment(message, "eta"),
+        None if headers.get("expires") is None else _moment(message, "expires"),
+    )
 
 
 def retries(message: Message) -> int:
@@ -391,7 +396,7 @@ def _call(task_id: str, task: str, parts: Sequence[Any], headers: dict[str, Any]
     for key in kwargs:
         if type(key) is not str:
             raise InvalidTaskError(f"the names in kwargs must be text, not {_describe(key)}")
-    if not embed:
+    if not embed or embed == _NOTHING_AFTER:
         return Call(task_id, task, tuple(args), kwargs, None, None, None, None, headers)
     if not isinstance(embed, dict):
         raise InvalidTaskError(f"embed must be an object or null, not {_describe(embed)}")
@@ -427,10 +432,9 @@ def _signature(value: Any, key: str) -> dict[str, Any] | None:
     raise InvalidTaskError(f"{key!r} must hold signatures, not {_describe(value)}")
 
 
-def _moment(message: Message, key: str) -> datetime | None:
-    value = message.headers.get(key)
-    if value is None:
-        return None
+def _moment(message: Message, key: str) -> datetime:
+    """Return a time in UTC; a naive one is in UTC already."""
+    value: Any = message.headers[key]
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         if moment.tzinfo is None:

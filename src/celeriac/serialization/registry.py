@@ -121,13 +121,14 @@ class Serialization:
                 would read; the message tells where and what to do.
             ImproperlyConfigured: no such serializer.
         """
-        chosen = serializer_for(serializer)
+        chosen = _by_name.get(serializer) or serializer_for(serializer)
         try:
             body = chosen.dumps(obj)
         except Exception as error:
             raise refusal(obj, chosen.dumps, serializer, names) from error
         try:
-            self._check(body, chosen.content_type)
+            if len(body) > self.max_bytes or body.count(b"[") + body.count(b"{") > self.max_depth:
+                self._check(body, chosen.content_type)
         except LimitExceeded as error:
             raise EncodeError(
                 f"the value is too large to be read back as {serializer}: {error};"
@@ -152,7 +153,8 @@ class Serialization:
             )
         if content_encoding.lower() not in _ENCODINGS:
             raise DecodeError(f"unknown content encoding {content_encoding!r}; use utf-8 or binary")
-        self._check(body, content_type)
+        if len(body) > self.max_bytes or body.count(b"[") + body.count(b"{") > self.max_depth:
+            self._check(body, content_type)
         try:
             return reader.loads(body)
         except DecodeError:

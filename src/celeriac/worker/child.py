@@ -17,7 +17,16 @@ import msgspec
 
 from celeriac import signal, state
 from celeriac.error import OperationalError
-from celeriac.execution.decide import Policy, decide, decide_received, give_back, progress
+from celeriac.execution.decide import (
+    Policy,
+    decide,
+    decide_received,
+    decide_unsendable,
+    give_back,
+    progress,
+)
+from celeriac.execution.job import Admission
+from celeriac.execution.outcome import Success
 from celeriac.execution.run import arun, run
 from celeriac.identifier import process_start
 from celeriac.pool import executor_class
@@ -38,6 +47,7 @@ if TYPE_CHECKING:
     from celeriac.worker.setting import Plan
 
 logger = logging.getLogger("celeriac.worker")
+task_log = logging.getLogger("celeriac.task")
 
 #: What the supervisor writes into the pipe of a child, and a child into its own.
 DRAIN = b"d"
@@ -67,10 +77,9 @@ class Child(Work):
         self.broker = app.broker
         self.executor = executor_class(plan.pool)(plan.slots, self)
         self.consumer = self.broker.consumer(plan.queues, owner.id)
-        self.settler = Settler(self.broker, app.store, self._settled)
+        self.settler = Settler(self.broker, app.store, self._settled, self._unsendable)
         self.fetcher = Fetcher(
-            app,
-            plan.node,
+            Admission(app, plan.node),
             consumer=self.consumer,
             executor=self.executor,
             table=table,
@@ -79,6 +88,8 @@ class Child(Work):
             refuse=self._refuse,
             release=self.release,
         )
+        self._begun = threading.Event()
+        self._verbose = task_log.isEnabledFor(logging.INFO)
         self._draining = threading.Event()
         self._drained = threading.Event()
 
@@ -86,6 +97,7 @@ class Child(Work):
         """Run tasks until `drain`; return when the last one is settled."""
         self.settler.start()
         self.fetcher.start()
+        self._begun.set()
         self.executor.run()
         self._drained.wait()
         self.settler.finish()
@@ -98,6 +110,7 @@ class Child(Work):
         self._draining.set()
         self.fetcher.stop()
         self.executor.stop()
+        self._begun.wait()  # a worker may be told to stop while its children start
         self.fetcher.join()
         self.release(self.executor.withdraw())
         self._drained.set()
@@ -151,7 +164,8 @@ class Child(Work):
         self.table.mark(job.delivery.receipt, ENDED)
         self.settler.put(decide(job, outcome, self.policy, time.time()))
         self.fetcher.ended(runtime)
-        report(job, outcome, runtime)
+        if self._verbose or type(outcome) is not Success:
+            report(job, outcome, runtime)
 
     # -- without a run --------------------------------------------------------------------
 
@@ -165,6 +179,9 @@ class Child(Work):
         if jobs:
             self.settler.put([give_back(job.delivery) for job in jobs])
             self.fetcher.withdrawn(len(jobs))
+
+    def _unsendable(self, completion: Completion, error: Exception) -> Completion:
+        return decide_unsendable(completion, error, self.policy, time.time())
 
     def _settled(self, completion: Completion) -> None:
         self.table.free(completion.delivery.receipt)
@@ -203,6 +220,7 @@ def main(
     pid = os.getpid()
     owner = msgspec.structs.replace(owner, pid=pid, start=process_start(pid) or "")
     _insist("register", lambda: app.broker.register(owner))
+    app.on_after_fork.send(sender=app)
     signal.worker_process_init.send(sender=None)
     child = Child(app, plan, owner, table)
     threading.Thread(target=_obey, args=(child, control), name="control", daemon=True).start()

@@ -8,13 +8,12 @@ import time
 from typing import TYPE_CHECKING
 
 from celeriac.error import OperationalError
-from celeriac.execution.job import Job, Refused, admit
+from celeriac.execution.job import Admission, Job, Refused
 from celeriac.worker.settler import PAUSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from celeriac.app import Celeriac
     from celeriac.broker.base import Consumer
     from celeriac.message import Delivery
     from celeriac.pool.base import Executor
@@ -23,11 +22,14 @@ if TYPE_CHECKING:
     from celeriac.worker.window import Window
 
 logger = logging.getLogger("celeriac.worker")
+task_log = logging.getLogger("celeriac.task")
 
 #: Seconds that one call waits for a message.
 WAIT = 5.0
 #: Seconds after which what waits behind a running job goes back to the queue.
 STALL = 0.25
+#: Seconds that a look at an empty queue waits at most for the jobs at hand.
+LULL = 0.002
 #: Messages leased in one round trip or transaction at most.
 BATCH = 256
 
@@ -36,8 +38,7 @@ class Fetcher(threading.Thread):
     """Leases for one child.
 
     Args:
-        app: whose tasks are known.
-        node: the name of the worker.
+        admission: looks at what was leased.
         consumer: where messages come from.
         executor: where jobs go.
         table: where leases are entered before anything else happens to them.
@@ -49,8 +50,7 @@ class Fetcher(threading.Thread):
 
     def __init__(
         self,
-        app: Celeriac,
-        node: str,
+        admission: Admission,
         *,
         consumer: Consumer,
         executor: Executor,
@@ -61,8 +61,7 @@ class Fetcher(threading.Thread):
         release: Callable[[list[Job]], None],
     ) -> None:
         super().__init__(name="fetcher", daemon=True)
-        self._app = app
-        self._node = node
+        self._admit = admission.admit
         self._consumer = consumer
         self._executor = executor
         self._table = table
@@ -75,7 +74,9 @@ class Fetcher(threading.Thread):
         self._quarantined: list[Job] = []
         self._alone = False  # a quarantined job has the child to itself
         self._accepted = 0  # written by this thread only
-        self._ended = 0  # written under the lock
+        self._ended = 0  # the next three are written under the lock
+        self._runs = 0  # ended since the window last learned, and their seconds
+        self._seconds = 0.0
         self._wake_at = 0  # the number of ended jobs at which there is room again
         self._lock = threading.Lock()
 
@@ -84,7 +85,8 @@ class Fetcher(threading.Thread):
     def ended(self, runtime: float) -> None:
         """Note that a job left its slot after ``runtime`` seconds."""
         with self._lock:
-            self._window.saw(runtime)
+            self._runs += 1
+            self._seconds += runtime
             self._ended += 1
         if self._ended >= self._wake_at:
             self._changed.set()
@@ -112,8 +114,10 @@ class Fetcher(threading.Thread):
                 continue
             try:
                 deliveries = self._consumer.receive(min(room, BATCH), WAIT)
-            except OperationalError as error:
-                if not failures:
+            except Exception as error:
+                if not isinstance(error, OperationalError):  # a bug, or a driver's
+                    logger.exception("Cannot lease, will go on trying")
+                elif not failures:
                     logger.info("Lost the broker, will come back: %s", error)
                 self._changed.clear()
                 self._changed.wait(PAUSES[min(failures, len(PAUSES) - 1)])
@@ -123,6 +127,12 @@ class Fetcher(threading.Thread):
                 logger.info("The broker is back")
                 failures = 0
             self._accept(deliveries)
+            if deliveries and len(deliveries) < room:
+                # The queue is empty: what was leased comes first, the next look can wait for it.
+                self._wake_at = self._accepted
+                self._changed.clear()
+                if self._ended < self._accepted:
+                    self._changed.wait(LULL)
         if self._quarantined:
             self._release(self._quarantined)
 
@@ -144,12 +154,21 @@ class Fetcher(threading.Thread):
         if self._settler.blocked:
             self._wake_at = self._accepted
             return 0
-        size = self._window.size
+        size = self._learn()
         enough = max(size // 2, self._executor.slots - 1)
         if outstanding > enough:
             self._wake_at = self._accepted - enough
             return 0
         return min(size - outstanding, self._table.room)
+
+    def _learn(self) -> int:
+        """Tell the window what has run since the last time; return its size."""
+        with self._lock:
+            runs, seconds = self._runs, self._seconds
+            self._runs, self._seconds = 0, 0.0
+        if runs:
+            self._window.saw(runs, seconds)
+        return self._window.size
 
     def _wait_for_room(self) -> None:
         before = self._ended
@@ -167,16 +186,19 @@ class Fetcher(threading.Thread):
         jobs: list[Job] = []
         hold = self._table.hold
         for delivery in deliveries:
-            job = admit(delivery, self._app, self._node, now)
+            job = self._admit(delivery, now)
             if isinstance(job, Refused):
                 hold(delivery.receipt)
                 self._refuse(job)
                 continue
             hold(delivery.receipt, not job.options.acks_late)
-            if job.quarantined:
+            if delivery.deaths:  # it has killed a process, or stood by: it runs alone
                 self._quarantined.append(job)
             else:
                 jobs.append(job)
+        if task_log.isEnabledFor(logging.INFO):
+            for job in jobs:
+                task_log.info("Task %s[%s] received", job.task.name, job.id)
         if jobs:
             self._submit(jobs)
 

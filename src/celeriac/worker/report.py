@@ -32,8 +32,6 @@ def report(job: Job, outcome: Outcome, runtime: float) -> None:
         outcome: how it ended.
         runtime: seconds in the body.
     """
-    if type(outcome) is Success and not logger.isEnabledFor(logging.INFO):
-        return
     name = job.task.name
     match outcome:
         case Success(value):
@@ -48,7 +46,7 @@ def report(job: Job, outcome: Outcome, runtime: float) -> None:
                 job.id,
                 "expected" if expected else "unexpected",
                 saferepr(error),
-                traceback or "",
+                (traceback or "").rstrip(),
             )
         case Retrying(retry, _):
             logger.info("Task %s[%s] retry: %s", name, job.id, retry)

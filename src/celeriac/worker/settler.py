@@ -8,7 +8,7 @@ import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
-from celeriac.error import OperationalError
+from celeriac.error import EncodeError, OperationalError, PublishRejected
 from celeriac.message import Completion, ResultRecord, Verdict
 
 if TYPE_CHECKING:
@@ -37,26 +37,30 @@ class Settler(threading.Thread):
         broker: settles.
         store: takes the results where the broker does not commit them itself.
         settled: called with each completion once it is through.
+        unsendable: says what to do instead of a completion whose follow-ups are refused.
     """
 
-    def __init__(self, broker: Broker, store: Store, settled: Callable[[Completion], None]) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        store: Store,
+        settled: Callable[[Completion], None],
+        unsendable: Callable[[Completion, Exception], Completion],
+    ) -> None:
         super().__init__(name="settler", daemon=True)
         self._broker = broker
         self._store = store
         self._settled = settled
+        self._unsendable = unsendable
         self._queue: SimpleQueue[Completion | list[Completion] | ResultRecord | None] = (
             SimpleQueue()
         )
         self._atomic = broker.commits(store)
+        #: Hands over a completion, or a result on the way such as STARTED; never blocks.  A list
+        #: is settled in one piece, so that what goes back to the queue keeps its order.
+        self.put = self._queue.put
         #: True while what was put cannot be committed: the fetcher stops leasing.
         self.blocked = False
-
-    def put(self, item: Completion | list[Completion] | ResultRecord) -> None:
-        """Hand over a completion, or a result on the way such as STARTED; never blocks.
-
-        A list is settled in one piece, so that what goes back to the queue keeps its order.
-        """
-        self._queue.put(item)
 
     def finish(self) -> None:
         """Commit all that was put, however long it takes, and end."""
@@ -100,26 +104,45 @@ class Settler(threading.Thread):
         if not self._atomic:
             for one in completions:
                 one.result = None
-        held = self._insist("settle", lambda: self._broker.settle(completions))
+        try:
+            held = self._insist("settle", lambda: self._broker.settle(completions))
+        except (PublishRejected, EncodeError) as error:
+            self._commit_singly(completions, error)
+            return
         for one, was_held in zip(completions, held, strict=True):
             if not was_held:
                 self._fenced(one)
             self._settled(one)
+
+    def _commit_singly(self, completions: list[Completion], error: Exception) -> None:
+        """Commit what can be of a batch in which something cannot; that becomes a dead letter."""
+        if len(completions) == 1:
+            logger.error("A follow-up message cannot be sent: %s", error)
+            completions[0] = self._unsendable(completions[0], error)
+            self._commit([], completions)
+            return
+        for one in completions:
+            self._commit([], [one])
 
     def _insist(self, what: str, action: Callable[[], T]) -> T:
         tries = 0
         while True:
             try:
                 done = action()
+            except (PublishRejected, EncodeError):
+                raise
             except OperationalError as error:
                 if not self.blocked:
-                    self.blocked = True
                     logger.info("Cannot %s now, will go on trying: %s", what, error)
-                time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
-                tries += 1
+            except Exception:
+                # A bug, or a driver's; the work is not lost as long as it is tried again.
+                logger.exception("Cannot %s, will go on trying", what)
             else:
                 self.blocked = False
                 return done
+            self.blocked = True
+            time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
+            tries += 1
 
     def _fenced(self, completion: Completion) -> None:
         if completion.verdict is Verdict.RELEASE:

@@ -278,7 +278,12 @@ class Supervisor:
             except OperationalError as error:
                 pause = CONNECT_PAUSES[min(tries, len(CONNECT_PAUSES) - 1)]
                 tries += 1
-                logger.error("%s. Trying again in %.2f seconds... (try %d)", error, pause, tries)
+                logger.error(
+                    "%s. Trying again in %.2f seconds... (try %d)",
+                    str(error).rstrip("."),
+                    pause,
+                    tries,
+                )
                 self._deadline = time.monotonic() + pause
                 while not self._stopping and time.monotonic() < self._deadline:
                     self._wait(pause)
@@ -335,7 +340,7 @@ class Supervisor:
             running = sum(
                 1 for child in self._children.values() for one in child.table.held() if one.state
             )
-            logger.warning(
+            logger.info(
                 "Stopping: nothing more is started; %d leased tasks are finished or given back "
                 "(again to stop now)",
                 running,

@@ -23,12 +23,18 @@ class Window:
         # Nothing is known yet: lease nothing ahead until short runs have been seen.
         self._mean = HORIZON
 
-    def saw(self, runtime: float) -> None:
-        """Learn from one run of ``runtime`` seconds: quickly from a long one, slowly from short."""
-        if runtime > self._mean:
-            self._mean = (self._mean + runtime) / 2
+    def saw(self, runs: int, seconds: float) -> None:
+        """Learn from some runs: at once from longer ones than before, slowly from shorter.
+
+        Args:
+            runs: how many have ended.
+            seconds: how long they took, all of them together.
+        """
+        mean = seconds / runs
+        if mean > self._mean:
+            self._mean = (self._mean + mean) / 2
         else:
-            self._mean += (runtime - self._mean) * 0.1
+            self._mean += (mean - self._mean) * (1 - 0.9**runs)
 
     def stalled(self) -> None:
         """Learn that a job runs longer than the horizon."""

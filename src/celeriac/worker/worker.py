@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -20,6 +21,9 @@ from celeriac.worker.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
+
+
+logger = logging.getLogger("celeriac.worker")
 
 
 class Worker:
@@ -69,6 +73,7 @@ class Worker:
 
     def _ready(self) -> None:
         signal.worker_ready.send(sender=self)
+        logger.info("%s ready.", self.plan.node)
         if not self.settings.quiet:
             self._say(ready_line(time.monotonic() - self._begun))
 
@@ -96,7 +101,8 @@ class Worker:
 
 def _pool(it: Plan) -> str:
     if it.pool == "prefork":
-        return f"prefork, {it.children} processes ({os.cpu_count()} CPUs)"
+        many = "process" if it.children == 1 else "processes"
+        return f"prefork, {it.children} {many} ({os.cpu_count()} CPUs)"
     processes = f"{it.children} processes of " if it.children > 1 else ""
     unit = {"threads": "threads", "asyncio": "coroutines", "solo": "slot"}[it.pool]
     return f"{it.pool}, {processes}{it.slots} {unit}"

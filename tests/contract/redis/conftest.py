@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from celeriac.broker.base import Broker
     from celeriac.testing.server import RedisServer
 
-Open = "Callable[..., Broker]"
-
 
 @pytest.fixture
 def connect(redis_url: str, redis_options: dict[str, Any]) -> Iterator[Callable[..., Broker]]:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from celeriac.broker.base import Broker
     from celeriac.testing.contracts.process import Process
 
-Key = "Callable[[str], str]"
-
 
 def foreign(queue: str, exchange: str = "", key: str | None = None) -> tuple[str, bytes]:
     """Return the id of a message and its entry as a Celery worker writes it."""
@@ -167,13 +165,12 @@ def test_a_young_foreign_entry_is_left_alone(
     _, value = foreign("q")
     client.hset(key("unacked"), "tag", value)
     client.zadd(key("unacked_index"), {"tag": time.time() - 30, "gone": 1.0})
-    patrol_until_only = eventually(
-        lambda: (
-            survivor.broker.adopt_expired(survivor.id) == []
-            and client.zrange(key("unacked_index"), 0, -1) == [b"tag"]
-        )
-    )
-    assert patrol_until_only
+
+    def only_the_young() -> bool:
+        assert survivor.broker.adopt_expired(survivor.id) == []
+        return client.zrange(key("unacked_index"), 0, -1) == [b"tag"]
+
+    eventually(only_the_young)
     assert client.hexists(key("unacked"), "tag")
 
 
@@ -187,6 +184,16 @@ def test_the_malformed_does_not_stop_recovery(
     patrol(survivor, client, key("unacked_index"))
     assert client.lrange(key("celeriac:malformed"), 0, -1) == [value]
     assert ids(survivor.take(1)) == [id_]
+
+
+def test_an_owner_is_not_taken_for_one_with_a_longer_name(broker: Broker) -> None:
+    broker.publish([outgoing("q"), outgoing("q")])
+    for owner in ("a", "a.b"):
+        consumer = broker.consumer(["q"], owner)
+        assert len(consumer.receive(1, 1.0)) == 1
+        consumer.close()
+    assert len(broker.adopt("a", "c")) == 1
+    assert len(broker.adopt("a.b", "c")) == 1
 
 
 # -- neighbours --------------------------------------------------------------------------------

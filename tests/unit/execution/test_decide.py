@@ -22,7 +22,7 @@ from celeriac.execution.decide import (
     decide_received,
     give_back,
 )
-from celeriac.execution.job import Job, Refused, admit
+from celeriac.execution.job import Admission, Job, Refused
 from celeriac.execution.outcome import Dead, NotDue
 from celeriac.execution.run import run
 from celeriac.message import Delivery, Message, Outgoing, Verdict
@@ -45,13 +45,15 @@ def policy(app):
 
 
 def delivery(app, name, *args, deaths=0, losses=0, **fields):
-    message = build(Fields(id="an-id", task=name, args=args, kwargs={}, **fields), app.serialization)
+    message = build(
+        Fields(id="an-id", task=name, args=args, kwargs={}, **fields), app.serialization
+    )
     return Delivery("r1", "celery", message, b"{}", deaths=deaths, losses=losses)
 
 
 def fate(app, policy, task, *args, **fields):
     """Return the completion of one run."""
-    job = admit(delivery(app, task.name, *args, **fields), app, NODE, NOW)
+    job = Admission(app, NODE).admit(delivery(app, task.name, *args, **fields), NOW)
     assert isinstance(job, Job)
     return decide(job, run(job, None), policy, NOW)
 
@@ -163,7 +165,7 @@ def test_reject(app, policy, requeue, verdict):
 
 
 def refused(app, one):
-    found = admit(one, app, NODE, NOW)
+    found = Admission(app, NODE).admit(one, NOW)
     assert isinstance(found, Refused)
     return found
 
@@ -232,7 +234,7 @@ def test_a_message_that_is_not_due_waits_in_the_broker_and_is_sent_there_once(ap
     assert waiting.due == found.outcome.due
     assert waiting.message.headers[HELD_UNTIL] == eta
     # Delivered by a broker whose clock is ahead of ours, it is run.
-    again = admit(Delivery("r2", "celery", waiting.message), app, NODE, NOW)
+    again = Admission(app, NODE).admit(Delivery("r2", "celery", waiting.message), NOW)
     assert isinstance(again, Job)
 
 
@@ -288,7 +290,8 @@ def test_giving_back_blames_nobody(app):
 
 
 def test_dead_and_not_due_are_decided_on_receipt(app, policy):
-    job = admit(delivery(app, app.task(lambda: 1, name="t").name), app, NODE, NOW)
+    app.task(lambda: 1, name="t")
+    job = Admission(app, NODE).admit(delivery(app, "t"), NOW)
     for outcome in (NotDue(NOW), Dead("expired", "", Retry())):
         with pytest.raises(AssertionError, match="on receipt"):
             decide(job, outcome, policy, NOW)

@@ -255,8 +255,8 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 )
 def test_times_are_read_as_utc(text: Any) -> None:
     message = received([], eta=text, expires=text)
-    assert task.eta(message) == task.expires(message) == NOON
-    assert task.eta(message).tzinfo is UTC  # type: ignore[union-attr]
+    assert task.check(message) == (NOON, NOON)
+    assert task.check(message).eta.tzinfo is UTC  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -265,9 +265,9 @@ def test_times_are_read_as_utc(text: Any) -> None:
 )
 def test_a_time_that_cannot_be_read_is_refused(value: Any) -> None:
     with pytest.raises(InvalidTaskError, match="eta"):
-        task.eta(received([], eta=value))
+        task.check(received([], eta=value))
     with pytest.raises(InvalidTaskError, match="expires"):
-        task.expires(received([], expires=value))
+        task.check(received([], expires=value))
 
 
 def test_missing_headers_have_defaults() -> None:
@@ -275,8 +275,8 @@ def test_missing_headers_have_defaults() -> None:
         received([]),
         received([], eta=None, expires=None, retries=None, timelimit=None),
     ):
-        assert task.eta(message) is None
-        assert task.expires(message) is None
+        assert task.check(message).eta is None
+        assert task.check(message).expires is None
         assert task.retries(message) == 0
         assert task.time_limits(message) == (None, None)
 

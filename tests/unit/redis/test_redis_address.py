@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import pytest
 
+from celeriac.engine import redis as engine
 from celeriac.engine.redis.address import parse
 from celeriac.error import ImproperlyConfigured
 
@@ -90,3 +92,9 @@ def test_an_unknown_option_names_the_near_one() -> None:
 def test_malformed(url: str, options: dict[str, Any]) -> None:
     with pytest.raises(ImproperlyConfigured):
         parse(url, options)
+
+
+def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ImproperlyConfigured, match=r'pip install "celeriac\[redis\]"'):
+        importlib.reload(engine)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import select
+import socket
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from celeriac.engine.redis import fault
 from celeriac.engine.redis.address import parse
 from celeriac.engine.redis.fault import Fault, Kind
 from celeriac.engine.redis.layout import Layout
+from celeriac.engine.redis.poll import Poll
 from celeriac.engine.redis.script import Call
 from celeriac.error import BrokerRefused, BrokerUnavailable, PublishRejected, PublishUnknown
 from celeriac.message import Completion, Delivery
@@ -243,3 +246,19 @@ def test_scripts_that_drain_say_so_where_the_server_understands() -> None:
     assert catalog.LEASE.source(True).text.startswith(b"#!lua flags=allow-oom\n")
     assert not catalog.LEASE.source(False).text.startswith(b"#!")
     assert catalog.PUBLISH.source(True) == catalog.PUBLISH.source(False)
+
+
+# -- waiting -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_poll", [True, False])
+def test_waiting_for_sockets(monkeypatch: pytest.MonkeyPatch, has_poll: bool) -> None:
+    if not has_poll:
+        monkeypatch.delattr(select, "poll")
+    one, other = socket.socketpair()
+    with one, other:
+        poll = Poll(one.fileno())
+        assert poll.wait(0) == set()
+        other.send(b"x")
+        assert poll.wait(20) == {one.fileno()}
+        assert Poll(one.fileno(), write=True).wait(20) == {one.fileno()}

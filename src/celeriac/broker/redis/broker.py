@@ -15,6 +15,7 @@ from celeriac.engine.redis.fault import Fault, Kind
 from celeriac.engine.redis.layout import Layout
 from celeriac.engine.redis.runner import AsyncRunner, Runner, one
 from celeriac.error import BrokerRefused, BrokerUnavailable
+from celeriac.protocol import envelope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,8 +68,21 @@ class RedisBroker(Broker):
 
     def publish(self, batch: Sequence[Outgoing]) -> None:
         """See the port."""
-        if batch:
-            self._runner.run(self._sender.publish(batch), self.options.publish_timeout)
+        timeout = self.options.publish_timeout
+        if len(batch) == 1 and (key := self._sender.ready(batch[0])) is not None:
+            self._push(batch[0], key, timeout)
+        elif batch:
+            self._runner.run(self._sender.publish(batch), timeout)
+
+    def _push(self, outgoing: Outgoing, key: str, timeout: float) -> None:
+        """Publish with one command: what ``delay()`` does nearly always."""
+        raw = envelope.encode(outgoing)
+        if len(raw) > self.options.max_message_bytes:
+            raise self._sender.too_large(outgoing, raw)
+        try:
+            self._runner.command(("LPUSH", key, raw), timeout)
+        except Fault as fault:
+            self._runner.run(self._sender.resume(outgoing, key, raw, fault), timeout)
 
     async def apublish(self, batch: Sequence[Outgoing]) -> None:
         """See the port."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celeriac.engine.redis.script import Script
 
-_HERE = __package__
+_HERE = "celeriac.broker.redis"
 _COMMON = (_HERE, "common")
 _QUEUE = (_HERE, "queue")
 _DEAD = (_HERE, "dead")

@@ -53,10 +53,12 @@ class _Waiter:
 
     def __init__(self, connection: Connection, queue: str, claim: str) -> None:
         self.connection = connection
-        self._move = ("BLMOVE", queue, claim, "RIGHT", "LEFT", _BLOCK)
-        (reply,) = connection.exchange([("CLIENT", "ID")], _OPENING)
-        #: None when the user may not ask: then nobody can end the wait early.
-        self.client: int | None = reply if isinstance(reply, int) else None
+        asked = [("CLIENT", "ID"), ("CLIENT", "UNBLOCK", 0)]
+        name, unblocked = connection.exchange(asked, _OPENING)
+        #: Who waits; None when the user may not end a wait, which then must be short.
+        self.client: int | None = name if isinstance(unblocked, int) else None
+        self._block = _BLOCK if self.client is not None else _LAST_LOOK
+        self._move = ("BLMOVE", queue, claim, "RIGHT", "LEFT", self._block)
         #: When the reply of the BLMOVE that waits is overdue; None while none waits.
         self.due: float | None = None
 
@@ -65,7 +67,7 @@ class _Waiter:
         now = time.monotonic()
         if self.due is None:
             self.connection.send([self._move], _OPENING)
-            self.due = now + _BLOCK + _PATIENCE
+            self.due = now + self._block + _PATIENCE
         elif now > self.due:
             raise Fault("Redis does not answer on a blocking connection")
 
@@ -101,7 +103,7 @@ class RedisConsumer(Consumer):
         self._lists = {queue: layout.lists(queue) for queue in queues}
         self._owner = owner
         self._salt, self._next = token(4), 0
-        self._doubt: list[str] = []  # tokens of a lease whose reply was lost
+        self._doubt: list[str] = []  # tokens of leases that nobody was told of
         self._turn = 0
         self._look = _FIRST_LOOK
         #: Whether messages can come to lists that nobody blocks on.
@@ -118,6 +120,7 @@ class RedisConsumer(Consumer):
     def receive(self, limit: int, timeout: float) -> list[Delivery]:
         """See the port."""
         deadline = time.monotonic() + timeout
+        deliveries: list[Delivery] = []
         try:
             deliveries, woken = self._salvage(limit), False
             while not deliveries:
@@ -127,12 +130,12 @@ class RedisConsumer(Consumer):
                     break
                 woken = self._wait(min(left, due, self._pause()))
             return self._stop_waiting(deliveries, limit)
-        except Fault as fault:
+        except BaseException as error:
             self._drop()
-            kind = BrokerRefused if fault.kind is Kind.REFUSED else BrokerUnavailable
-            raise kind(fault.text) from fault
-        except BaseException:
-            self._drop()
+            self._doubt += [delivery.receipt for delivery in deliveries]
+            if isinstance(error, Fault):
+                kind = BrokerRefused if error.kind is Kind.REFUSED else BrokerUnavailable
+                raise kind(error.text) from error
             raise
 
     def wake(self) -> None:
@@ -194,13 +197,12 @@ class RedisConsumer(Consumer):
             queue = sources[place - 1][1]
             for raw in raws:
                 receipt = f"{prefix}{first + len(deliveries)}"
-                deliveries.append(self._delivery(receipt, queue, raw))
+                deliveries.append(
+                    entry.delivery(receipt, queue, raw, self._options.max_message_bytes)
+                )
         if deliveries:
             self._look = _FIRST_LOOK
         return deliveries, float("inf") if reply[0] < 0 else reply[0] / 1000
-
-    def _delivery(self, receipt: str, queue: str, raw: bytes) -> Delivery:
-        return entry.delivery(receipt, queue, raw, self._options.max_message_bytes)
 
     def _rotation(self) -> list[str]:
         """Return the queues, each call another one first, so that none starves."""
@@ -219,7 +221,9 @@ class RedisConsumer(Consumer):
             for receipt, value in zip(tokens, values, strict=True):
                 if value is not None:
                     raw, queue = entry.split(value)
-                    deliveries.append(self._delivery(receipt, queue, raw))
+                    deliveries.append(
+                        entry.delivery(receipt, queue, raw, self._options.max_message_bytes)
+                    )
         return deliveries
 
     def _entries(self, tokens: list[str]) -> Plan[list[bytes | None]]:
@@ -284,7 +288,9 @@ class RedisConsumer(Consumer):
             deliveries += self._lease(room)[0]
             moved = moved[room:] if room < len(moved) else []
         if moved:
-            self._runner.run(self._return(moved))
+            # Back to the front of their queues.
+            back = [(self._layout.claim(self._owner, one), self._lists[one][0]) for one in moved]
+            self._runner.run(_all([("LMOVE", *ends, "LEFT", "RIGHT") for ends in back]))
         return deliveries
 
     def _cancel(self) -> list[str]:
@@ -298,26 +304,13 @@ class RedisConsumer(Consumer):
             if waiter.client is not None
         ]
         if commands:
-            self._runner.run(_best_effort(commands))
+            self._runner.run(_all(commands))
         moved = []
         for queue, waiter in waiting.items():
             while waiter.due is not None:
                 if waiter.finish(waiter.due - time.monotonic()):
                     moved.append(queue)
         return moved
-
-    def _return(self, queues: list[str]) -> Plan[None]:
-        """Put claimed messages back to the front of their queues."""
-        yield [
-            (
-                "LMOVE",
-                self._layout.claim(self._owner, queue),
-                self._lists[queue][0],
-                "LEFT",
-                "RIGHT",
-            )
-            for queue in queues
-        ]
 
     def _drop(self) -> None:
         """Close the connections; what they moved meanwhile lies in the claim lists."""
@@ -329,10 +322,6 @@ class RedisConsumer(Consumer):
             self._listener = None
 
 
-def _best_effort(commands: list[tuple[Any, ...]]) -> Plan[None]:
-    """Return the plan of commands whose refusal only costs time."""
-    try:
-        yield commands
-    except Fault as fault:
-        if fault.kind is not Kind.REFUSED:
-            raise
+def _all(commands: list[tuple[Any, ...]]) -> Plan[None]:
+    """Return the plan of commands whose replies say nothing."""
+    yield commands

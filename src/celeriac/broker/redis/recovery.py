@@ -134,7 +134,8 @@ class Recovery:
         while True:
             scan = ("ZSCAN", self._layout.lease, cursor, "MATCH", f"{owner}.*", "COUNT", _PAGE)
             ((cursor, flat),) = yield [scan]
-            tokens.update(flat[::2])
+            # The pattern of "a" also finds the tokens of "a.b".
+            tokens.update(name for name in flat[::2] if _owner(name) == owner)
             if cursor == b"0":
                 break
         pairs = [(name.decode(), "") for name in sorted(tokens, key=_order)]
@@ -266,6 +267,10 @@ def _foreign(value: bytes) -> tuple[bytes, str, str] | None:
         return json.dumps(message).encode(), str(exchange or ""), key
     except (ValueError, TypeError, RecursionError):
         return None
+
+
+def _owner(name: bytes) -> str:
+    return name.rsplit(b".", 2)[0].decode(errors="replace")
 
 
 def _order(name: bytes) -> tuple[bytes, int]:

@@ -42,6 +42,8 @@ class Sender:
         self._layout = layout
         self._options = options
         self._declared: set[str] = set()
+        # The first priority that is not served first; with other steps than kombu's, all of them.
+        self._second_step = (*layout.steps, 10)[1] if layout.steps[0] == 0 else -1
 
     def publish(self, batch: Sequence[Outgoing]) -> Plan[None]:
         """Send a batch.
@@ -50,7 +52,9 @@ class Sender:
             PublishRejected, PublishUnknown, BrokerUnavailable, BrokerRefused: as the port says.
         """
         raws = [envelope.encode(outgoing) for outgoing in batch]
-        self._check_sizes(batch, raws)
+        for item, raw in zip(batch, raws, strict=True):
+            if len(raw) > self._options.max_message_bytes:
+                raise self.too_large(item, raw)
         if self._is_plain(batch):
             key = self._layout.lists(batch[0].queue)[0]
             command: Command | Call = ("LPUSH", key, *raws)
@@ -59,21 +63,48 @@ class Sender:
             command, search = self._script(batch, raws), None
         yield from self._persist({item.queue for item in batch}, command, search)
 
+    def ready(self, outgoing: Outgoing) -> str | None:
+        """Return the list where one ``LPUSH`` publishes ``outgoing``, or None."""
+        if (
+            outgoing.due is None
+            and not outgoing.dedupe
+            and outgoing.priority < self._second_step
+            and outgoing.queue in self._declared
+        ):
+            return self._layout.prefix + outgoing.queue
+        return None
+
+    def resume(self, outgoing: Outgoing, key: str, raw: bytes, fault: Fault) -> Plan[None]:
+        """Go on after the ``LPUSH`` of one message has failed.
+
+        Raises:
+            PublishRejected, PublishUnknown, BrokerUnavailable, BrokerRefused: as the port says.
+        """
+        search = partial(self._seek, key, outgoing, raw)
+        return self._persist({outgoing.queue}, ("LPUSH", key, raw), search, fault)
+
     def _persist(
-        self, queues: set[str], command: Command | Call, search: Callable[[], Call] | None
+        self,
+        queues: set[str],
+        command: Command | Call,
+        search: Callable[[], Call] | None,
+        fault: Fault | None = None,
     ) -> Plan[None]:
-        """Send ``command`` until it certainly was accepted, or time is up.
+        """Send ``command``; in doubt whether it was accepted, find out.
 
         Args:
             queues: what to declare first.
             command: what to send.
             search: in doubt, what tells whether it was accepted; None where ``command`` itself
                 may be repeated.
+            fault: it has been sent already, with this outcome.
         """
         deadline = SYSTEM.monotonic() + self._options.publish_timeout
         pause, doubtful = _PAUSE, False
         while True:
             try:
+                if fault is not None:
+                    raise fault
                 yield from self._declare(queues)
                 if not doubtful or search is None:
                     yield [command]
@@ -85,11 +116,13 @@ class Sender:
                     "the connection to Redis ended before the answer came, and the message is in "
                     "no queue: it was not accepted, or it has been run already"
                 )
-            except Fault as fault:
-                doubtful = doubtful or fault.doubtful
+            except Fault as failed:
+                doubtful = doubtful or failed.doubtful
                 last = SYSTEM.monotonic() + pause >= deadline
-                if last or fault.kind is not Kind.UNAVAILABLE:
-                    raise _failure(fault, doubtful) from fault
+                # What certainly was not sent is for the caller to send again.
+                if last or not doubtful or failed.kind is not Kind.UNAVAILABLE:
+                    raise _failure(failed, doubtful) from failed
+            fault = None
             yield pause
             pause = min(pause * 2, _LONGEST_PAUSE)
 
@@ -109,15 +142,13 @@ class Sender:
         self._declared |= new
 
     def _is_plain(self, batch: Sequence[Outgoing]) -> bool:
-        queue, steps = batch[0].queue, self._layout.steps
-        next_step = steps[1] if len(steps) > 1 else 10
-        return all(
-            item.due is None
-            and not item.dedupe
-            and item.priority < next_step
-            and item.queue == queue
-            for item in batch
-        )
+        queue = batch[0].queue
+        for item in batch:
+            if item.due is not None or item.dedupe or item.queue != queue:
+                return False
+            if self._layout.list_of(queue, item.priority) != self._layout.lists(queue)[0]:
+                return False
+        return True
 
     def _script(self, batch: Sequence[Outgoing], raws: list[bytes]) -> Call:
         layout, lists = self._layout, Lists(self._layout)
@@ -139,14 +170,13 @@ class Sender:
         keys = [key, layout.unacked, layout.unacked_index, layout.claims, layout.result(evidence)]
         return Call(catalog.SEEK, keys, [raw])
 
-    def _check_sizes(self, batch: Sequence[Outgoing], raws: list[bytes]) -> None:
-        limit = self._options.max_message_bytes
-        for item, raw in zip(batch, raws, strict=True):
-            if len(raw) > limit:
-                raise PublishRejected(
-                    f"the message {item.message.id} of {item.message.task} has {len(raw)} bytes "
-                    f"and max_message_bytes is {limit}: send a reference to the data instead"
-                )
+    def too_large(self, outgoing: Outgoing, raw: bytes) -> PublishRejected:
+        """Return the error for a message that is too large."""
+        message, limit = outgoing.message, self._options.max_message_bytes
+        return PublishRejected(
+            f"the message {message.id} of {message.task} has {len(raw)} bytes and "
+            f"max_message_bytes is {limit}: send a reference to the data instead"
+        )
 
 
 def _failure(fault: Fault, doubtful: bool) -> Exception:

@@ -88,7 +88,7 @@ class Settler:
             layout = self._layout
             arguments += (
                 "1",
-                layout.result(record.id),
+                layout.task_meta + record.id,
                 record.payload,
                 milliseconds(record.ttl),
                 "1" if record.state == SUCCESS else "0",

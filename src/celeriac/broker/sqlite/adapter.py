@@ -174,11 +174,7 @@ class SQLiteBroker(Broker):
         return self._recovery.adopt(owner, by)
 
     def adopt_expired(self, by: str) -> list[Delivery]:
-        """Take over the leases of processes that are gone, and those that nobody has renewed.
-
-        A process of this machine that is gone is adopted at once, unless another process of the
-        same worker lives, which knows better what had begun and has ``recovery_grace`` to do it.
-        """
+        """Take over leases that nobody has renewed."""
         return self._recovery.adopt_expired(by)
 
     # -- administration ------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import msgspec
 
 from celeriac.broker.sqlite import statement
 from celeriac.broker.sqlite.row import deliver, lease_key
-from celeriac.identifier import machine, process_start
 from celeriac.message import Owner
 
 if TYPE_CHECKING:
@@ -74,23 +73,20 @@ class Recovery:
         return self._deliver(self._database.write(adopt, urgent=True))
 
     def adopt_expired(self, by: str) -> list[Delivery]:
-        """Take over what belongs to processes that are gone, and what nobody has renewed."""
+        """Take over what nobody has renewed."""
         self._sweep()
         now = self._options.clock.time()
-        owners = self.owners()
         expired = self._database.read(
             lambda connection: connection.execute(statement.EXPIRED, (now, _BATCH)).fetchall()
         )
         doomed: dict[_Sight, float] = {(seq, generation): at for seq, generation, at in expired}
-        gone = {owner.id for owner, _ in owners if owner.id != by and _is_gone(owner)}
-        dead = _left_alone(owners, gone, by)
         doomed |= {
             (owner.id,): deadline
-            for owner, deadline in owners
-            if owner.id != by and owner.id not in dead and (owner.id in gone or deadline <= now)
+            for owner, deadline in self.owners()
+            if owner.id != by and deadline <= now
         }
         ripe = self._observe(doomed)
-        if not ripe and not dead:
+        if not ripe:
             return []
 
         def adopt(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
@@ -98,8 +94,6 @@ class Recovery:
             for sight, deadline in ripe.items():
                 if len(sight) == 1:
                     rows += self._take_owner(connection, sight[0], deadline, by)
-            for key, deadline in dead.items():
-                rows += self._take_owner(connection, key, deadline, by)
             for sight, deadline in ripe.items():
                 if len(sight) == 2:
                     rows += self._take_one(connection, sight, deadline, by)
@@ -178,22 +172,3 @@ class Recovery:
             seq, generation = lease_key(delivery.receipt)
             delivery.previous = f"{seq}:{generation - 1}"
         return adopted
-
-
-def _is_gone(owner: Owner) -> bool:
-    """Tell whether the process of ``owner`` is known to have ended."""
-    return owner.machine == machine() and process_start(owner.pid) != owner.start
-
-
-def _left_alone(owners: list[tuple[Owner, float]], gone: set[str], by: str) -> dict[str, float]:
-    """Return those of ``gone`` of whose worker nobody lives but, perhaps, ``by``; no need to wait.
-
-    Another process of the same worker knows better what had begun, and is given time to say so.
-    """
-    alive = {owner.node for owner, _ in owners if owner.id not in gone and owner.id != by}
-    mine = {owner.node for owner, _ in owners if owner.id == by}
-    return {
-        owner.id: deadline
-        for owner, deadline in owners
-        if owner.id in gone and owner.node not in alive - mine
-    }

@@ -50,7 +50,7 @@ def row(outgoing: Outgoing, max_bytes: int) -> Row:
     if len(raw) > max_bytes:
         raise PublishRejected(
             f"{message.task}[{message.id}]: {len(raw)} bytes are more than the limit of "
-            f"{max_bytes} (setting broker max_message_bytes); pass large data by reference"
+            f"{max_bytes} (setting max_message_bytes); pass large data by reference"
         )
     return Row(
         message.id,

@@ -10,7 +10,7 @@ import asyncio
 import os
 import ssl
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import hiredis
@@ -142,7 +142,10 @@ class Connection:
         """Send commands; whoever calls reads the replies with `collect`."""
         data = b"".join([hiredis.pack_command(command) for command in commands])
         try:
-            sent = self._send(data)
+            try:
+                sent = self.socket.send(data)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                sent = 0
             if sent < len(data):
                 self._send_rest(memoryview(data)[sent:], time.monotonic() + timeout)
         except OSError as error:
@@ -170,19 +173,13 @@ class Connection:
             raise
         return replies
 
-    def _send(self, data: bytes | memoryview) -> int:
-        """Send what fits into the socket now; return how much that was."""
-        try:
-            return self.socket.send(data)
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return 0
-
     def _send_rest(self, data: memoryview, deadline: float) -> None:
         poll = Poll(self.socket.fileno(), write=True)
         while data:
             if not poll.wait(deadline - time.monotonic()):
                 raise TimeoutError(_SILENT)
-            data = data[self._send(data) :]
+            with suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                data = data[self.socket.send(data) :]
 
     def _feed(self, deadline: float) -> None:
         """Read once, as soon as something arrives."""
@@ -312,6 +309,7 @@ class AsyncConnection:
             raise
 
     async def close(self) -> None:
-        """Close without waiting for the server."""
+        """Close without waiting for the server, nor for the farewell of TLS."""
         self.closed = True
+        self._output.transport.abort()
         await self._opener.disconnect(nowait=True)

@@ -12,6 +12,7 @@ import asyncio
 import os
 import time
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -98,7 +99,7 @@ class Runner:
     def __init__(self, address: Address) -> None:
         self.address = address
         self.timeout: float = address.option("socket_timeout", 10.0)
-        self._idle_limit: float = address.option("health_check_interval", _IDLE)
+        self._idle_limit: float = address.option("health_check_interval", _IDLE) or inf
         self._most: int = address.option("max_connections", 10)
         self._free: deque[Connection] = deque()
         self._pid = os.getpid()
@@ -130,6 +131,19 @@ class Runner:
         finally:
             plan.close()
 
+    def command(self, command: Command, timeout: float) -> Any:
+        """Carry out one command, without a plan: for the path of every ``delay()``.
+
+        Raises:
+            Fault: it failed, or its connection did.
+        """
+        connection = self._take(time.monotonic() + timeout)
+        (reply,) = connection.exchange((command,), timeout)
+        self._give(connection)
+        if isinstance(reply, hiredis.ReplyError):
+            raise fault.from_reply(str(reply))
+        return reply
+
     def _exchange(self, commands: Sequence[Command | Call], deadline: float) -> list[Any]:
         connection = self._take(deadline)
         flags = self.server.flags
@@ -158,7 +172,8 @@ class Runner:
                 connection = self._free.pop()
             except IndexError:
                 break
-            if connection.usable and self._alive(connection, deadline):
+            fresh = time.monotonic() - connection.used < self._idle_limit
+            if connection.usable and (fresh or self._alive(connection, deadline)):
                 return connection
             connection.close()
         left = deadline - time.monotonic()
@@ -174,11 +189,9 @@ class Runner:
 
     def _alive(self, connection: Connection, deadline: float) -> bool:
         """Ask a connection that has long been idle: a router may have forgotten it."""
-        now = time.monotonic()
-        if now - connection.used < self._idle_limit:
-            return True
         try:
-            connection.exchange([("PING",)], min(_ASKING, max(deadline - now, 0.001)))
+            left = max(deadline - time.monotonic(), 0.001)
+            connection.exchange([("PING",)], min(_ASKING, left))
         except Fault:
             return False
         return True
@@ -218,7 +231,7 @@ class AsyncRunner:
     def __init__(self, address: Address) -> None:
         self.address = address
         self.timeout: float = address.option("socket_timeout", 10.0)
-        self._idle_limit: float = address.option("health_check_interval", _IDLE)
+        self._idle_limit: float = address.option("health_check_interval", _IDLE) or inf
         self._most: int = address.option("max_connections", 10)
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
         self._pid = os.getpid()

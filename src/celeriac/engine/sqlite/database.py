@@ -204,12 +204,12 @@ class Database:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute(f"PRAGMA synchronous = {self._settings.synchronous}")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         if application != schema.APPLICATION_ID:
             with self._lock.hold(self._timeout):
                 self._create(connection)
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
+        # Read last: where the first mark is, another process has set this one too.
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version != schema.VERSION:
             raise self._faults.refused(
                 f"{self.location.path}: its tables are of version {version}, made by another "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,7 +43,7 @@ def explain(error: Exception, path: str, faults: Faults) -> OperationalError:
         if error.errno in _READ_ONLY:
             return faults.refused(_read_only(path))
         if error.errno == errno.ENOENT:
-            return faults.refused(f"{path}: its directory does not exist; create it first")
+            return faults.refused(_cannot_open(path))
         return faults.unavailable(f"{path}: {error}")
     return _explain_sqlite(error, path, faults)
 
@@ -60,10 +61,7 @@ def _explain_sqlite(error: Exception, path: str, faults: Faults) -> OperationalE
                 "sqlite3 recovered.db, and put that file in its place"
             )
         case sqlite3.SQLITE_CANTOPEN:
-            return faults.refused(
-                f"{path}: cannot be opened; the directory must exist, and this user must be "
-                "allowed to write to it"
-            )
+            return faults.refused(_cannot_open(path))
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_INTERRUPT | sqlite3.SQLITE_NOMEM:
             return faults.unavailable(f"{path}: {error}")
         case _:
@@ -75,6 +73,15 @@ def _read_only(path: str) -> str:
         f"{path}: read-only for this user; file and directory must be writable, also to read: "
         "change their owner or their permissions"
     )
+
+
+def _cannot_open(path: str) -> str:
+    directory = os.path.dirname(path)
+    if not os.path.isdir(directory):
+        return f"{path}: its directory does not exist; create it first"
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return _read_only(path)
+    return f"{path}: cannot be opened; look at the permissions of it and of its -wal and -shm"
 
 
 def _code(error: Exception) -> int:

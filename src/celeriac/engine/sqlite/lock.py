@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at a lock that another process holds.
 _FIRST_NAP = 0.0001
-_LAST_NAP = 0.002
+_LAST_NAP = 0.0005
 
 
 class FileLock:

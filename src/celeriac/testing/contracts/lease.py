@@ -147,6 +147,9 @@ class LeaseContract(BrokerCase):
         }
         survivor.settle(*map(release, adopted))
         assert [item.started for item in survivor.take(2)] == [False, False]
+        third = start()
+        adopted = third.broker.adopt(survivor.id, third.id)
+        assert [item.started for item in adopted] == [False, False]
 
     def test_adopt_returns_what_was_on_its_way(
         self, process: Process, start: Callable[..., Process], queue: str
@@ -194,6 +197,18 @@ class LeaseContract(BrokerCase):
         time.sleep(LEASE_TTL + GRACE)
         assert survivor.broker.adopt_expired(survivor.id) == []
         assert len(_patrol(survivor)) == 1
+
+    def test_the_grace_begins_when_the_lease_has_ended(
+        self, short: Callable[[], Process], queue: str
+    ) -> None:
+        """However often a survivor looks, a lease has its whole time, and the grace after it."""
+        process, survivor = short(), short()
+        process.broker.publish([outgoing(queue)])
+        before = time.monotonic()
+        process.take_one()
+        _patrol(survivor)
+        # Servers count time in milliseconds.
+        assert time.monotonic() - before >= LEASE_TTL + GRACE - 0.01
 
     def test_a_renewed_lease_is_not_taken_over(
         self, short: Callable[[], Process], queue: str

@@ -181,6 +181,15 @@ class StoreContract:
             store.put([one])
             assert one.id in watcher.wait(PATIENCE)
 
+    def test_a_change_is_reported_and_then_no_more(self, store: Store, other: Store) -> None:
+        """A spurious report is allowed, an endless row of them would be a busy loop."""
+        started, success = record(key := uuid(), STARTED), record(key)
+        with store.watch([key]) as watcher:
+            for one in (started, success):
+                other.put([one])
+                assert watcher.wait(PATIENCE) == {key}
+                eventually(lambda: watcher.wait(0.02) == frozenset())
+
     def test_a_waiting_watcher_is_woken(self, store: Store, other: Store) -> None:
         """`wait` returns when a result is written while it waits."""
         one = record()
@@ -275,6 +284,25 @@ class StoreContract:
                 assert await watcher.wait(PATIENCE) == {one.id}
                 assert await watcher.wait(0.05) <= {one.id}
                 assert await store.aget([one.id]) == {one.id: one.payload}
+
+        asyncio.run(main())
+
+    def test_awatch_waits_again_after_a_report(self, store: Store, other: Store) -> None:
+        """After a report the watcher falls silent, until the next change."""
+        started, success = record(key := uuid(), STARTED), record(key)
+
+        async def main() -> None:
+            async with store.awatch([key]) as watcher:
+                loop = asyncio.get_running_loop()
+                for one in (started, success):
+                    waiting = asyncio.ensure_future(watcher.wait(PATIENCE))
+                    await asyncio.sleep(0.01)
+                    assert not waiting.done()
+                    await loop.run_in_executor(None, other.put, [one])
+                    assert await waiting == {key}
+                    deadline = loop.time() + PATIENCE
+                    while await watcher.wait(0.02):
+                        assert loop.time() < deadline, "the report never ended"
 
         asyncio.run(main())
 
