@@ -12,7 +12,7 @@ import redis
 
 from celeriac import state
 from celeriac.broker.redis import catalog
-from celeriac.error import BrokerUnavailable, PublishUnknown, StoreUnavailable
+from celeriac.error import BrokerUnavailable, OperationalError, PublishUnknown, StoreUnavailable
 from celeriac.testing.deadline import eventually
 from celeriac.testing.ledger import VARIABLE, Kind, note
 from celeriac.testing.proxy import FaultProxy
@@ -172,6 +172,7 @@ def test_a_reply_that_the_worker_never_gets(site, proxy, admin, lost, cut):
         proxy.drop_reply(digest(admin, getattr(catalog, lost)), cut=cut)
     results.append(site.subject.add.delay(2, 2))
     assert proxy.dropped.wait(30)
+    results.append(site.subject.add.delay(3, 3))
     ran_once(site, results)
 
 
@@ -219,40 +220,54 @@ def test_a_send_whose_reply_was_lost_is_accepted_once(sender, proxy, admin, prio
 
 
 @contextmanager
-def lost_reply(proxy, what, healed):
-    """Lose the reply to a request, and let nobody through until ``healed`` says so."""
+def lost_reply(proxy, what, until=None):
+    """Lose the reply to a request; let nobody through ``until`` something, or the block ends."""
+    over = threading.Event()
 
     def cut_off():
         assert proxy.dropped.wait(30)
         proxy.refuse()
-        eventually(healed)
+        eventually(until or over.is_set)
         proxy.heal()
 
     proxy.drop_reply(what, cut=False)
     thread = threading.Thread(target=cut_off)
     thread.start()
-    yield
-    thread.join()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
+#: Until `celeriac.publish.send` raises `PublishUnknown` as soon as the broker does.
+repeats = pytest.mark.xfail(strict=True, reason="send() repeats a message that is in doubt")
+
+
+@repeats
 @pytest.mark.parametrize("priority", [0, 5], ids=["plain", "script"])
-def test_a_send_in_doubt_says_so_and_can_be_repeated(sender, proxy, admin, priority):
+def test_a_send_in_doubt_says_so(sender, proxy, admin, priority):
     sender.configure(publish_timeout=1)
     add = sender.subject.add
     add.apply_async((1, 1), priority=priority)  # loads the script
     what = b"LPUSH" if priority == 0 else digest(admin, catalog.PUBLISH)
-    over = threading.Event()
-    with lost_reply(proxy, what, over.is_set):
-        try:
-            with pytest.raises(PublishUnknown) as doubt:
-                add.apply_async((2, 2), task_id="in-doubt", priority=priority)
-        finally:
-            over.set()
-    assert "add[in-doubt]" in str(doubt.value)
-    add.apply_async((2, 2), task_id="in-doubt", priority=priority)
+    with lost_reply(proxy, what), pytest.raises(PublishUnknown, match=r"add\[in-doubt\]"):
+        add.apply_async((2, 2), task_id="in-doubt", priority=priority)
     assert sender.depth() == (2, 0, 0)
 
 
+@pytest.mark.xfail(strict=True, reason="nothing tells the broker that it is a repetition")
+def test_a_send_in_doubt_can_be_repeated(sender, proxy):
+    sender.configure(publish_timeout=1)
+    add = sender.subject.add
+    with lost_reply(proxy, b"LPUSH"), pytest.raises(OperationalError):
+        add.apply_async((2, 2), task_id="in-doubt")
+    result = add.apply_async((2, 2), task_id="in-doubt")
+    sender.worker("-c", "1")
+    ran_once(sender, [result])
+
+
+@repeats
 def test_a_send_in_doubt_is_not_repeated_behind_the_senders_back(sender, proxy, admin):
     """The task is done, and has left no trace, when the sender can ask about it."""
     sender.worker("-c", "1")

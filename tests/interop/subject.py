@@ -63,7 +63,7 @@ def refuse(self):
 
 def parent(self):
     """Send another task."""
-    return self.app.tasks["add"].delay(1, 2).id
+    return self.app.tasks["tell"].delay().id
 
 
 def hold(self, flag):
@@ -86,14 +86,32 @@ def again(self, times, countdown=0):
     return self.request.retries
 
 
+def tell(self):
+    """Tell what the task knows of itself."""
+    request = self.request
+    return {
+        "id": request.id,
+        "root_id": request.root_id,
+        "parent_id": request.parent_id,
+        "correlation_id": request.correlation_id,
+        "tenant": (request.headers or {}).get("tenant"),
+        "priority": request.delivery_info["priority"],
+        "routing_key": request.delivery_info["routing_key"],
+        "time_limits": list(request.timelimit),
+        "shadow": request.shadow,
+        "origin": request.origin,
+        "retries": request.retries,
+    }
+
+
 def hop(self, queue):
     """Ask to be run again by who takes from another queue."""
     if not self.request.retries:
         raise self.retry(queue=queue, countdown=0)
-    return side_of(self.app)
+    return {"side": side_of(self.app), **tell(self)}
 
 
-TASKS = (add, look, fail, refuse, parent, hold, nap, again, hop)
+TASKS = (add, look, fail, refuse, parent, hold, nap, again, tell, hop)
 
 
 def make(cls, url, prefix, **settings):

@@ -31,7 +31,7 @@ def test_both_sides_share_the_work_and_the_retries(site, sender):
 
 @pytest.mark.parametrize("sender", SIDES)
 def test_a_fleet_moves_over_one_worker_at_a_time_and_back(plain_site, sender):
-    """Each worker is stopped with work in its hands; with greetings, as users start them."""
+    """Each worker is stopped with work in its hands."""
     client = plain_site.client(sender)
     results = []
 

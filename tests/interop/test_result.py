@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 import pytest
+import redis
 from tests.interop.subject import Refused
 
 from celeriac.testing.deadline import eventually
@@ -109,12 +111,33 @@ def test_what_is_known_of_a_failure(client):
     assert again.traceback.rstrip().endswith("Refused: ('not today', 3)")
 
 
+def test_what_a_task_knows_of_itself(client):
+    result = client.tasks["tell"].apply_async(
+        headers={"tenant": "blue"}, priority=4, time_limit=90, soft_time_limit=60, shadow="show"
+    )
+    told = result.get(timeout=30)
+    assert told.pop("origin").startswith(f"gen{os.getpid()}@")
+    assert told == {
+        "id": result.id,
+        "root_id": result.id,
+        "parent_id": None,
+        "correlation_id": result.id,
+        "tenant": "blue",
+        "priority": 4,
+        "routing_key": "celery",
+        "time_limits": [90, 60],
+        "shadow": "show",
+        "retries": 0,
+    }
+
+
 def test_children(client):
     result = client.tasks["parent"].delay()
     child_id = result.get(timeout=30)
     (child,) = client.AsyncResult(result.id).children
     assert child.id == child_id
-    assert child.get(timeout=30) == 3
+    told = child.get(timeout=30)
+    assert (told["root_id"], told["parent_id"]) == (result.id, result.id)
     assert child.children == []
 
 
@@ -144,6 +167,14 @@ def test_a_result_is_forgotten_for_both_sides(client, shared_site):
     assert [app.AsyncResult(result.id).state for app in readers] == ["SUCCESS"] * 2
     client.AsyncResult(result.id).forget()
     assert [app.AsyncResult(result.id).state for app in readers] == ["PENDING"] * 2
+
+
+def test_results_are_kept_for_a_day(client, shared_site):
+    result = client.tasks["add"].delay(1)
+    result.get(timeout=30)
+    with redis.Redis.from_url(shared_site.url) as server:
+        seconds = server.ttl(f"{shared_site.prefix}celery-task-meta-{result.id}")
+    assert 86000 < seconds <= 86400
 
 
 def test_many_results_at_once(client):

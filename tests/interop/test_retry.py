@@ -40,15 +40,19 @@ def test_the_last_error_is_raised_after_the_last_retry(site, watcher, runner):
 def test_the_retry_of_one_side_is_run_by_the_other(site, sender, first, second):
     site.worker(first, "-c", "1", "-Q", "first")
     site.worker(second, "-c", "1", "-Q", "second")
-    result = site.client(sender).tasks["hop"].apply_async(("second",), queue="first")
-    assert result.get(timeout=30) == second
+    hop = site.client(sender).tasks["hop"]
+    options = {"headers": {"tenant": "blue"}, "priority": 6, "time_limit": 90, "shadow": "show"}
+    result = hop.apply_async(("second",), queue="first", **options)
+    told = result.get(timeout=30)
+    assert (told["side"], told["id"], told["root_id"]) == (second, result.id, result.id)
+    assert (told["tenant"], told["priority"], told["shadow"]) == ("blue", 6, "show")
+    assert (told["time_limits"], told["retries"]) == ([90, None], 1)
     starts = site.ledger.by_id(Kind.START)[result.id]
     assert [start.detail for start in starts] == [f"{first} 0", f"{second} 1"]
 
 
-def test_celery_cannot_tell_our_retry_from_its_own(site):
-    """What is read of a retry whose cause is nothing but the retry itself."""
+def test_a_retry_without_a_cause_is_read_as_a_retry(site):
     site.worker("celeriac", "-c", "1")
-    result = site.client("celery").tasks["hop"].apply_async(("nobody",), queue="celery")
+    result = site.client("celery").tasks["hop"].delay("nobody")
     eventually(lambda: result.state == "RETRY")
     assert type(result.info) is celery.exceptions.Retry

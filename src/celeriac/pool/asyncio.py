@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from celeriac.pool.base import Executor, Work
+from celeriac.pool.loop import run_until_stopped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -48,9 +49,11 @@ class AsyncioExecutor(Executor):
         """Run jobs until `stop`."""
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_forever()
+            run_until_stopped(self._loop)
             while self._running:
-                self._loop.run_until_complete(asyncio.wait(set(self._running)))
+                ended = self._loop.create_task(_wait(set(self._running)))
+                ended.add_done_callback(lambda _: self._loop.stop())
+                run_until_stopped(self._loop)
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         finally:
             self._threads.shutdown()
@@ -85,6 +88,10 @@ class AsyncioExecutor(Executor):
     def _resolve(self, awaitable: Awaitable[Any]) -> Any:
         # A plain function, in a thread, that returned a coroutine.
         return asyncio.run_coroutine_threadsafe(_await(awaitable), self._loop).result()
+
+
+async def _wait(tasks: set[asyncio.Task[None]]) -> None:
+    await asyncio.wait(tasks)
 
 
 async def _await(awaitable: Awaitable[Any]) -> Any:

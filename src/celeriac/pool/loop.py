@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+
+logger = logging.getLogger("celeriac.worker")
+
+
+def run_until_stopped(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until ``loop.stop()``, whatever the coroutines on it raise.
+
+    Two exceptions fall through ``run_forever`` and would end the loop under all the others; the
+    coroutine that raised them has them as its failure all the same.
+    """
+    while True:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as error:
+            logger.debug("A coroutine raised %r; its event loop goes on", error)
+        else:
+            return
 
 
 class MainLoop:
@@ -47,7 +65,10 @@ class SharedLoop:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
-                    target=self._loop.run_forever, name="event-loop", daemon=True
+                    target=run_until_stopped,
+                    args=(self._loop,),
+                    name="event-loop",
+                    daemon=True,
                 )
                 self._thread.start()
         return asyncio.run_coroutine_threadsafe(_await(awaitable), self._loop).result()

@@ -67,9 +67,17 @@ class Child(Work):
         plan: what the worker was asked to do.
         owner: the name to lease under; its pid is filled in by `main`.
         table: made by the supervisor before the fork.
+        control: a socket to the supervisor, open for as long as the process works.
     """
 
-    def __init__(self, app: Celeriac, plan: Plan, owner: Owner, table: SlotTable) -> None:
+    def __init__(
+        self,
+        app: Celeriac,
+        plan: Plan,
+        owner: Owner,
+        table: SlotTable,
+        control: int | None = None,
+    ) -> None:
         self.app = app
         self.owner = owner
         self.table = table
@@ -77,7 +85,9 @@ class Child(Work):
         self.broker = app.broker
         self.executor = executor_class(plan.pool)(plan.slots, self)
         self.consumer = self.broker.consumer(plan.queues, owner.id)
-        self.settler = Settler(self.broker, app.store, self._settled, self._unsendable)
+        self.settler = Settler(
+            self.broker, app.store, self._settled, self._unsendable, self._check_files
+        )
         self.fetcher = Fetcher(
             Admission(app, plan.node),
             consumer=self.consumer,
@@ -87,7 +97,10 @@ class Child(Work):
             window=Window(plan.slots, plan.prefetch_limit),
             refuse=self._refuse,
             release=self.release,
+            failed=self._check_files,
         )
+        self._control = control
+        self._control_file = _file(control)
         self._begun = threading.Event()
         self._verbose = task_log.isEnabledFor(logging.INFO)
         self._draining = threading.Event()
@@ -183,6 +196,24 @@ class Child(Work):
     def _unsendable(self, completion: Completion, error: Exception) -> Completion:
         return decide_unsendable(completion, error, self.policy, time.time())
 
+    def _check_files(self) -> None:
+        """End the process when a task has closed its files, those of the broker included.
+
+        Nothing can be committed any more, and what is opened next may get a number that the
+        connections still believe to be theirs.
+        """
+        if _file(self._control) == self._control_file:
+            return
+        logger.critical(
+            "A task has closed the files of this process, as daemon code does; a task must close "
+            "only what it has opened"
+        )
+        for one in self.table.held():
+            if one.state == ENDED:
+                # It is among the suspects: it must not come back for ever.
+                self.table.mark(one.receipt, RUNNING)
+        os._exit(1)
+
     def _settled(self, completion: Completion) -> None:
         self.table.free(completion.delivery.receipt)
 
@@ -222,7 +253,7 @@ def main(
     _insist("register", lambda: app.broker.register(owner))
     app.on_after_fork.send(sender=app)
     signal.worker_process_init.send(sender=None)
-    child = Child(app, plan, owner, table)
+    child = Child(app, plan, owner, table, control)
     threading.Thread(target=_obey, args=(child, control), name="control", daemon=True).start()
     os.write(control, READY)
     child.run()
@@ -238,6 +269,15 @@ def _obey(child: Child, control: int) -> None:
             child.drain()
         elif not word:
             os.kill(os.getpid(), unix.SIGKILL)
+
+
+def _file(descriptor: int | None) -> tuple[int, int] | None:
+    """Return which file a descriptor means; None when it is closed."""
+    try:
+        status = os.fstat(-1 if descriptor is None else descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _leave_to_supervisor(number: int, frame: object) -> None:

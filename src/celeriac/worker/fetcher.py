@@ -46,6 +46,7 @@ class Fetcher(threading.Thread):
         window: how far ahead to lease.
         refuse: decides about a delivery that is not run.
         release: gives jobs back that were not started.
+        failed: called after each call to the broker that failed.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Fetcher(threading.Thread):
         window: Window,
         refuse: Callable[[Refused], None],
         release: Callable[[list[Job]], None],
+        failed: Callable[[], None],
     ) -> None:
         super().__init__(name="fetcher", daemon=True)
         self._admit = admission.admit
@@ -69,6 +71,7 @@ class Fetcher(threading.Thread):
         self._window = window
         self._refuse = refuse
         self._release = release
+        self._failed = failed
         self._changed = threading.Event()
         self._stopped = False
         self._quarantined: list[Job] = []
@@ -119,6 +122,7 @@ class Fetcher(threading.Thread):
                     logger.exception("Cannot lease, will go on trying")
                 elif not failures:
                     logger.info("Lost the broker, will come back: %s", error)
+                self._failed()
                 self._changed.clear()
                 self._changed.wait(PAUSES[min(failures, len(PAUSES) - 1)])
                 failures += 1

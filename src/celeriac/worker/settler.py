@@ -38,6 +38,7 @@ class Settler(threading.Thread):
         store: takes the results where the broker does not commit them itself.
         settled: called with each completion once it is through.
         unsendable: says what to do instead of a completion whose follow-ups are refused.
+        failed: called after each try that failed.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Settler(threading.Thread):
         store: Store,
         settled: Callable[[Completion], None],
         unsendable: Callable[[Completion, Exception], Completion],
+        failed: Callable[[], None],
     ) -> None:
         super().__init__(name="settler", daemon=True)
         self._broker = broker
         self._store = store
         self._settled = settled
         self._unsendable = unsendable
+        self._failed = failed
         self._queue: SimpleQueue[Completion | list[Completion] | ResultRecord | None] = (
             SimpleQueue()
         )
@@ -141,6 +144,7 @@ class Settler(threading.Thread):
                 self.blocked = False
                 return done
             self.blocked = True
+            self._failed()
             time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
             tries += 1
 

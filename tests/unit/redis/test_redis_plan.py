@@ -81,10 +81,17 @@ def test_a_queue_is_declared_once_before_its_first_message() -> None:
     assert next(fresh.publish([outgoing("q")]))[0][0] == "LPUSH"
 
 
-def test_what_certainly_did_not_leave_is_sent_again() -> None:
+def test_what_certainly_did_not_leave_is_for_the_caller_to_send_again() -> None:
     plan = sender().publish([outgoing("q")])
+    next(plan)
+    with pytest.raises(BrokerUnavailable, match="refused"):
+        plan.throw(Fault("refused"))
+
+
+def test_in_doubt_a_script_is_sent_again_since_its_mark_makes_it_once() -> None:
+    plan = sender().publish([outgoing("q", dedupe=True)])
     first = next(plan)
-    assert 0 < plan.throw(Fault("refused")) < 1
+    assert 0 < plan.throw(Fault("cut", doubtful=True)) < 1
     assert plan.send([]) == first
     finish(plan, [1])
 
