@@ -11,17 +11,10 @@ import statistics
 import subprocess
 import sys
 
-#: what -> (title, unit, tasks for celeriac, tasks for Celery, more is better, the figure we promise)
-FIGURES = {
-    "noop": ("no-op tasks through 2 worker processes", "tasks/s", 20000, 3000, True, 10.0),
-    "results": (
-        "with results, through 2 worker processes",
-        "tasks/s",
-        20000,
-        3000,
-        True,
-        None,
-    ),
+#: what -> (title, unit, tasks for celeriac, tasks for Celery, more is better, what we promise)
+FIGURES: dict[str, tuple[str, str, int, int, bool, float | None]] = {
+    "noop": ("no-op tasks, 2 worker processes", "tasks/s", 20000, 3000, True, 10.0),
+    "results": ("with results, 2 worker processes", "tasks/s", 20000, 3000, True, None),
     "delay": ("delay(), one by one", "calls/s", 3000, 1500, True, 3.0),
     "round_trip": ("idle round trip, p50", "ms", 200, 200, False, 0.5),
 }
@@ -78,9 +71,8 @@ def main() -> None:
             values["celeriac"].append(measure("celeriac", what, ours, url))
         mine, other = (statistics.median(values[name]) for name in ("celeriac", "celery"))
         promised = "" if promise is None else f"{'>=' if more else '<='} {promise:g}x"
-        print(
-            f"{f'{title} ({unit})':<48}{mine:>12,.4g}{other:>12,.4g}{mine / other:>8.2f}x  {promised}"
-        )
+        name = f"{title} ({unit})"
+        print(f"{name:<48}{mine:>12,.4g}{other:>12,.4g}{mine / other:>8.2f}x  {promised}")
         print(f"{'':<48}{_spread(values['celeriac']):>24}{_spread(values['celery']):>24}")
     if not options.only or "startup" in options.only:
         for title, (command, limit) in STARTUP.items():
