@@ -56,7 +56,8 @@ def tour(directory: str) -> int:
     )
     print("$ cat worker.log")
     print("\n".join(lines))
-    print("\nThat was it.  Now read docs/quickstart.md, or write a tasks.py of your own.")
+    print("\nThat was it.  Now `. .venv/bin/activate` for the command celeriac, and go on with")
+    print("docs/quickstart.md.")
     return 0
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 
-from celeriac import Celeriac
+from celeriac import Celeriac, Task
 
 app = Celeriac("tour")
 
@@ -23,3 +25,10 @@ def divide(x: int, y: int) -> float:
 async def greet(name: str) -> str:
     await asyncio.sleep(0.1)  # other tasks run meanwhile
     return f"Hello, {name}!"
+
+
+@app.task(bind=True)
+def crash(self: Task[..., str]) -> str:
+    if self.request.deaths == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return f"run {self.request.attempt}: still here"

@@ -100,8 +100,13 @@ class Context:
         message = delivery.message
         properties = {} if message is None else message.properties
         self = cls.__new__(cls)
-        values = dict(call.headers)
-        nested = values.pop("headers", None)
+        headers = call.headers
+        # A header must not replace a method, nor what we keep of the run.
+        values = dict(headers) if _OURS.isdisjoint(headers) else _harmless(headers)
+        info = properties.get("delivery_info")
+        if not info or not isinstance(info, dict):
+            info = {"exchange": "", "routing_key": None}
+        nested = headers.get("headers")
         values.update(
             _headers=nested if isinstance(nested, dict) else None,
             _message=message,
@@ -121,7 +126,7 @@ class Context:
             correlation_id=properties.get("correlation_id"),
             reply_to=properties.get("reply_to"),
             delivery_info={
-                **(properties.get("delivery_info") or {"exchange": "", "routing_key": None}),
+                **info,
                 "priority": properties.get("priority"),
                 "redelivered": delivery.redelivered,
                 "queue": delivery.queue,
@@ -130,8 +135,7 @@ class Context:
         retries = values.get("retries")
         if not isinstance(retries, int):
             values["retries"] = 0
-        # A header must not replace a method.
-        self.__dict__ = values if _METHODS.isdisjoint(values) else _harmless(values)
+        self.__dict__ = values
         return self
 
     def update(self, *others: Mapping[str, Any], **values: Any) -> None:
@@ -215,11 +219,12 @@ class Context:
         return f"<Context: {self.__dict__!r}>"
 
 
-_METHODS = frozenset(
+#: Names that no header may take: methods, and what is true of this run whatever the sender says.
+_OURS = frozenset(
     name
     for name, value in vars(Context).items()
     if callable(value) or isinstance(value, property | classmethod)
-)
+) | {"_children", "_protected", "entered", "followups", "is_eager"}
 #: What a header means to the protocol; every other is the user's.
 _PROTOCOL = frozenset(
     {name for name in vars(Context) if not name.startswith("__")}
@@ -228,8 +233,8 @@ _PROTOCOL = frozenset(
 )
 
 
-def _harmless(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in _METHODS}
+def _harmless(headers: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in headers.items() if name not in _OURS}
 
 
 # -- the current run -----------------------------------------------------------------------

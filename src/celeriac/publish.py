@@ -295,7 +295,8 @@ def send(
 
     Raises:
         BrokerUnavailable: it was not sent, within ``publish_timeout``.
-        PublishUnknown: it may have been sent; sending it again with the same id is safe.
+        PublishUnknown: it may have been sent; sending it again with the same ``task_id`` soon, from
+            this process, first looks whether it was.
         PublishRejected, BrokerRefused: it was not sent, and won't be.
     """
     begun = time.monotonic()
@@ -305,14 +306,15 @@ def send(
         try:
             broker.publish((outgoing,))
             break
-        except (BrokerUnavailable, PublishUnknown) as error:
+        except PublishUnknown as error:
+            # Only who sends can know whether a second run would do harm.
+            raise _explain(error, outgoing, broker.display) from error
+        except BrokerUnavailable as error:
             if pauses is None:
                 pauses = _pauses(app, retry, policy, begun)
             pause = next(pauses, None)
             if pause is None:
                 raise _explain(error, outgoing, broker.display) from error
-            if isinstance(error, PublishUnknown):
-                outgoing = msgspec.structs.replace(outgoing, dedupe=True)
         time.sleep(pause)
     if signal.after_task_publish.receivers:
         _tell_sent(outgoing)
@@ -333,14 +335,15 @@ async def asend(
         try:
             await broker.apublish((outgoing,))
             break
-        except (BrokerUnavailable, PublishUnknown) as error:
+        except PublishUnknown as error:
+            # Only who sends can know whether a second run would do harm.
+            raise _explain(error, outgoing, broker.display) from error
+        except BrokerUnavailable as error:
             if pauses is None:
                 pauses = _pauses(app, retry, policy, begun)
             pause = next(pauses, None)
             if pause is None:
                 raise _explain(error, outgoing, broker.display) from error
-            if isinstance(error, PublishUnknown):
-                outgoing = msgspec.structs.replace(outgoing, dedupe=True)
         # Only here: asyncio takes 20 ms to import, and a running loop has it imported already.
         import asyncio
 
@@ -573,8 +576,8 @@ def _explain(
     what = f"task {message.task}[{message.id}]"
     if isinstance(error, PublishUnknown):
         return PublishUnknown(
-            f"{what} may or may not have reached the broker {display}: {error}; "
-            "sending it again with the same task_id is safe"
+            f"{what} may or may not have reached the broker {display}: {error}; look for its "
+            "result, or send it again with the same task_id"
         )
     return BrokerUnavailable(
         f"{what} was not sent, the broker {display} cannot be reached: {error}; "

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
 
 from celeriac import context, current
-from celeriac.error import TimeoutError  # noqa: A004 - Celery's public name
+from celeriac.error import StoreUnavailable, TimeoutError  # noqa: A004 - Celery's public name
 from celeriac.protocol import result_meta
 from celeriac.protocol.result_meta import ResultMeta
 from celeriac.state import PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
@@ -269,7 +269,11 @@ class AsyncResult(Generic[R]):
             deadline = None if timeout is None else clock.monotonic() + timeout
             async with store.awatch([self.id]) as watcher:
                 while True:
-                    meta = self._keep((await store.aget([self.id])).get(self.id))
+                    try:
+                        meta = self._keep((await store.aget([self.id])).get(self.id))
+                    except StoreUnavailable:
+                        await watcher.wait(self._left(deadline, clock.monotonic(), timeout, None))
+                        continue
                     if meta.state in READY_STATES:
                         break
                     await watcher.wait(self._left(deadline, clock.monotonic(), timeout, None))
@@ -352,7 +356,12 @@ class AsyncResult(Generic[R]):
         # The watcher first: nothing that is written after the look can be missed.
         with store.watch([self.id]) as watcher:
             while True:
-                meta = self._keep(store.get([self.id]).get(self.id))
+                try:
+                    meta = self._keep(store.get([self.id]).get(self.id))
+                except StoreUnavailable:
+                    # The watcher comes back with the store, and then reports every id.
+                    watcher.wait(self._left(deadline, clock.monotonic(), timeout, None))
+                    continue
                 if on_message is not None and meta.state != PENDING:
                     on_message(_as_dict(meta))
                 if meta.state in READY_STATES:

@@ -15,7 +15,7 @@ from celeriac.testing.ledger import Kind
 
 
 def test_killed_workers_lose_nothing(site):
-    """AT-1a: 500 tasks of 0.5 s; a worker is killed with SIGKILL every 3 s, five times."""
+    """500 tasks of 0.5 s; a worker is killed with SIGKILL every 3 s, five times."""
     workers = [site.worker("-c", "8"), site.worker("-c", "8")]
     ids = [site.subject.nap.delay(0.5).id for _ in range(500)]
     running_at_kills = 0
@@ -53,7 +53,6 @@ def _unsettled(site, starts, ends, pids):
 
 
 def test_a_task_that_kills_its_process_once_succeeds(site, tmp_path):
-    """AT-1b."""
     site.worker("-c", "2")
     result = site.subject.die_once.delay(str(tmp_path / "flag"))
     assert result.get(timeout=30) == 2
@@ -61,7 +60,6 @@ def test_a_task_that_kills_its_process_once_succeeds(site, tmp_path):
 
 
 def test_an_early_acknowledged_task_is_not_run_again_and_not_silent(site):
-    """AT-1d."""
     site.worker("-c", "1")
     result = site.subject.die_early.delay()
     with pytest.raises(WorkerLostError):
@@ -73,7 +71,7 @@ def test_an_early_acknowledged_task_is_not_run_again_and_not_silent(site):
 
 
 def test_a_poison_message_ends_as_a_dead_letter(site):
-    """AT-7a, and the workers go on."""
+    """And the workers go on."""
     site.worker("-c", "2")
     result = site.subject.die.delay()
     with pytest.raises(PoisonMessage):
@@ -109,7 +107,7 @@ def test_the_work_of_a_killed_child_runs_again_soon(site, pool):
 
 
 def test_the_work_of_a_killed_worker_goes_to_another_on_its_machine(site):
-    """AT-2c, with the supervisor gone too."""
+    """The supervisor is gone too."""
     first = site.worker("-c", "1")
     result = site.subject.nap.delay(3)
     eventually(lambda: site.ledger.counts(Kind.START)[result.id] == 1)
@@ -139,7 +137,7 @@ def _alive(pid):
 
 
 def test_a_worker_frozen_between_fetch_and_run_loses_nothing(site):
-    """Fault plan A1: stopped while it waits for a message, sent to, and killed."""
+    """Stopped while it waits for a message, sent to, and killed."""
     frozen = site.worker("-c", "1")
     for _ in range(5):
         frozen.signal_group(signal.SIGSTOP)
@@ -150,7 +148,7 @@ def test_a_worker_frozen_between_fetch_and_run_loses_nothing(site):
 
 
 def test_a_frozen_worker_is_fenced(site):
-    """AT-2d: others take over, and what the frozen one then finishes changes nothing."""
+    """Others take over, and what the frozen one then finishes changes nothing."""
     site.configure(lease_ttl=2, lease_heartbeat=0.5, recovery_grace=1)
     frozen = site.worker("-c", "1")
     result = site.subject.nap.delay(1)

@@ -12,7 +12,6 @@ SHORT = {"lease_ttl": 2, "lease_heartbeat": 0.5, "recovery_grace": 1}
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_task_longer_than_its_lease_runs_once(site, pool):
-    """AT-2a."""
     site.configure(**SHORT)
     site.worker("-c", "1", "-P", pool)
     site.worker("-c", "1", "-P", pool)
@@ -22,7 +21,6 @@ def test_a_task_longer_than_its_lease_runs_once(site, pool):
 
 
 def test_a_countdown_longer_than_the_lease_runs_once_and_not_early(site):
-    """AT-2b."""
     site.configure(**SHORT)
     site.worker("-c", "1")
     site.worker("-c", "1")
@@ -36,7 +34,6 @@ def test_a_countdown_longer_than_the_lease_runs_once_and_not_early(site):
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "asyncio", "solo"])
 def test_a_task_that_blocks_its_interpreter_keeps_its_lease(site, pool):
-    """AT-2f."""
     site.configure(**SHORT)
     site.worker("-c", "1", "-P", pool)
     site.worker("-c", "1", "-P", pool)

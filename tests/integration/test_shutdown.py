@@ -42,7 +42,7 @@ def test_leased_ahead_goes_back_in_order(site):
 
 
 def test_tasks_longer_than_the_grace_are_given_back(site):
-    """AT-8a, with times that suit a test: grace 5 s, tasks of 1, 3 and 60 s."""
+    """A grace of 5 s, tasks of 1, 3 and 60 s."""
     worker = site.worker("-c", "3", "--grace", "5")
     short, middle, long = (site.subject.nap.delay(seconds) for seconds in (1, 3, 60))
     eventually(lambda: len(site.ledger.counts(Kind.START)) == 3)

@@ -61,6 +61,16 @@ class Site:
                 worker.kill()
         for app in self._clients:
             if isinstance(app, celery.Celery):
-                app.backend.result_consumer.stop()
-                app.backend.client.close()
+                _disconnect(app)
             app.close()
+
+
+def _disconnect(app: celery.Celery) -> None:
+    """Close the connections of a client of Celery, which leaves them open."""
+    consumer = app.backend.result_consumer
+    consumer.stop()
+    # A result that is collected later would connect again, only to unsubscribe.
+    consumer._pubsub = None
+    app.backend.client.connection_pool.disconnect()
+    app.amqp.producer_pool.force_close_all()
+    app.pool.force_close_all()

@@ -107,7 +107,8 @@ def tell(self):
 def hop(self, queue):
     """Ask to be run again by who takes from another queue."""
     if not self.request.retries:
-        raise self.retry(queue=queue, countdown=0)
+        # Celery stores RETRY after it has sent the message, over a SUCCESS that comes meanwhile.
+        raise self.retry(queue=queue, countdown=0.5)
     return {"side": side_of(self.app), **tell(self)}
 
 

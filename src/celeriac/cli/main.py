@@ -188,6 +188,8 @@ def _problem(error: Exception, session: Session) -> Problem:
             return Problem(_sentence(error.format_message()), hint=hint, code=USAGE)
         case errors.BrokerUnavailable() | errors.StoreUnavailable() | errors.PublishUnknown():
             return _told(error, UNAVAILABLE, session)
+        case errors.ImproperlyConfigured():
+            return _told(error, USAGE, session)
         case errors.OperationalError() | errors.CeleryError():
             return _told(error, 1, session)
         case ImportError() if not in_user_code(error):

@@ -188,8 +188,9 @@ def _with_prefetch(
         return settings
     import msgspec
 
-    slots = plan(app, settings).slots
-    return msgspec.structs.replace(settings, prefetch_limit=multiplier * slots)
+    # Celery counts what runs too.
+    waiting = (multiplier - 1) * plan(app, settings).slots
+    return msgspec.structs.replace(settings, prefetch_limit=waiting)
 
 
 def _no_events(**_: object) -> None:

@@ -62,21 +62,20 @@ _BROKER = (
         "broker_connection_retry",
         BOOL,
         True,
-        "The worker tries to reconnect when the broker is gone.",
+        "A starting worker waits for a broker that is not there.",
         ("BROKER_CONNECTION_RETRY",),
     ),
     Setting(
         "broker_connection_retry_on_startup",
         BOOL,
         None,
-        "The worker waits for a broker that is not there when it starts; None means "
-        "broker_connection_retry.",
+        "The same, for configurations that say it apart; None means broker_connection_retry.",
     ),
     Setting(
         "broker_connection_max_retries",
         INT,
-        100,
-        "Reconnection attempts before the worker gives up; None and 0 mean without end.",
+        None,
+        "How often a starting worker tries to reach the broker; None and 0 mean without end.",
     ),
     Setting(
         "publish_timeout",
@@ -284,13 +283,6 @@ _TASK = (
         "Where tasks go: a dict from name or pattern to a queue or options, a function, or a list.",
         ("CELERY_ROUTES",),
     ),
-    Setting(
-        "task_send_sent_event",
-        BOOL,
-        False,
-        "Send an event for every message sent.",
-        ("CELERY_SEND_TASK_SENT_EVENT",),
-    ),
     Setting("task_serializer", STR, "json", "Serializer of messages.", ("CELERY_TASK_SERIALIZER",)),
     Setting(
         "task_soft_time_limit",
@@ -368,20 +360,6 @@ _WORKER = (
         ("CELERYD_LOG_FORMAT",),
     ),
     Setting(
-        "worker_max_memory_per_child",
-        INT,
-        None,
-        "Kilobytes of memory after which a child is replaced.",
-        ("CELERYD_MAX_MEMORY_PER_CHILD",),
-    ),
-    Setting(
-        "worker_max_tasks_per_child",
-        INT,
-        None,
-        "Tasks after which a child is replaced.",
-        ("CELERYD_MAX_TASKS_PER_CHILD",),
-    ),
-    Setting(
         "worker_pool",
         STR,
         "prefork",
@@ -414,13 +392,6 @@ _WORKER = (
         "WARNING",
         "Log level of what tasks print.",
         ("CELERY_REDIRECT_STDOUTS_LEVEL",),
-    ),
-    Setting(
-        "worker_send_task_events",
-        BOOL,
-        False,
-        "Send events about tasks.",
-        ("CELERY_SEND_EVENTS", "CELERYD_SEND_EVENTS"),
     ),
     Setting(
         "worker_task_log_datefmt",

@@ -31,6 +31,7 @@ from celeriac.execution.outcome import (
 )
 from celeriac.message import Completion, Delivery, Message, Outgoing, ResultRecord, Verdict
 from celeriac.protocol import result_meta
+from celeriac.protocol.repr import saferepr
 from celeriac.protocol.result_meta import ResultMeta
 from celeriac.protocol.task import HELD_UNTIL
 from celeriac.serialization.registry import Serialization
@@ -84,6 +85,17 @@ def decide(job: Job, outcome: Outcome, policy: Policy, now: float) -> Completion
         policy: the configuration.
         now: Unix time, seconds.
     """
+    if isinstance(outcome, Dead | NotDue):
+        raise AssertionError(f"{outcome} is decided on receipt")
+    try:
+        return _decide(job, outcome, policy, now)
+    except BaseException as error:  # noqa: BLE001 - values and exceptions of users raise anything
+        return _untold(job, error, policy, now)
+
+
+def _decide(
+    job: Job, outcome: Success | Failure | Retrying | Ignored | Rejected, policy: Policy, now: float
+) -> Completion:
     match outcome:
         case Success(value):
             return _succeeded(job, value, policy, now)
@@ -102,8 +114,6 @@ def decide(job: Job, outcome: Outcome, policy: Policy, now: float) -> Completion
                 return give_back(delivery)
             record = _record(job, policy, now, state.FAILURE, Reject(reason))
             return _dead(delivery, "rejected", reason, record)
-        case Dead() | NotDue():
-            raise AssertionError(f"{outcome} is decided on receipt")
 
 
 def decide_received(refused: Refused, policy: Policy, now: float) -> Completion:
@@ -186,7 +196,7 @@ def decide_unsendable(
     """Return what to do instead of a completion whose follow-up messages cannot be sent.
 
     Args:
-        completion: the broker refuses its follow-ups, now and for ever.
+        completion: the broker refuses it, or its follow-ups, now and for ever.
         error: why.
         policy: the configuration.
         now: Unix time, seconds.
@@ -197,7 +207,8 @@ def decide_unsendable(
             id=completion.result.id, state=state.FAILURE, result=error, date_done=_iso(now)
         )
         record = _encode(meta, policy)
-    return _dead(delivery, "rejected", f"a follow-up cannot be sent: {error}", record)
+    what = "a follow-up cannot be sent" if completion.publish else "it cannot be settled"
+    return _dead(delivery, "rejected", f"{what}: {saferepr(error)}", record)
 
 
 def expired() -> Dead:
@@ -218,6 +229,19 @@ def _succeeded(job: Job, value: Any, policy: Policy, now: float) -> Completion:
     return Completion(job.delivery, result=record, publish=job.request.followups)
 
 
+def _untold(job: Job, error: BaseException, policy: Policy, now: float) -> Completion:
+    """Return the completion of a run of which the outcome cannot be written down.
+
+    It has to come to an end all the same: a child that fails here would run it for ever.
+    """
+    record = None
+    if not job.ignore_result:
+        told = EncodeError(f"the outcome of the run cannot be told: {saferepr(error)}")
+        meta = ResultMeta(id=job.id, state=state.FAILURE, result=told, date_done=_iso(now))
+        record = _encode(meta, policy)
+    return Completion(job.delivery, result=record)
+
+
 def _failed(
     job: Job, error: BaseException, traceback: str | None, policy: Policy, now: float
 ) -> Completion:
@@ -225,7 +249,7 @@ def _failed(
     record = _record(job, policy, now, state.FAILURE, error, traceback=traceback, always=always)
     if job.options.acks_on_failure_or_timeout:
         return Completion(job.delivery, result=record, publish=job.request.followups)
-    return _dead(job.delivery, "rejected", repr(error)[:500], record)
+    return _dead(job.delivery, "rejected", saferepr(error, 500), record)
 
 
 def _record(
@@ -261,7 +285,15 @@ def _record(
             "retries": request.retries,
             "queue": job.delivery.queue,
         }
-    payload = result_meta.encode(meta, policy.serialization, policy.serializer)
+    try:
+        payload = result_meta.encode(meta, policy.serialization, policy.serializer)
+    except EncodeError:
+        if not policy.extended:
+            raise
+        # The body may have changed its arguments into what cannot be written.
+        told = {"args": saferepr(job.args), "kwargs": saferepr(job.kwargs)}
+        meta.extended = {**meta.extended, **told}
+        payload = result_meta.encode(meta, policy.serialization, policy.serializer)
     return ResultRecord(job.id, name, payload, policy.expires)
 
 

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from celeriac.message import Message
 
 
+_NO_CANVAS = (
+    "the message has callbacks, a chain or a chord, which this version does not run; it is kept, "
+    "and can be replayed by a worker that does"
+)
+
+
 class Job(msgspec.Struct):
     """A delivery, looked up and decoded.
 
@@ -93,6 +99,10 @@ class Admission:
             known = NotRegistered(call.task)
             detail = f'no task named "{call.task}"{self._tasks.hint(call.task)}'
             return Refused(delivery, call.id, Dead("unknown_task", detail, known))
+        if call.callbacks or call.errbacks or call.chain or call.chord:
+            # To run the task and forget what comes after it would lose that in silence.
+            unknown = InvalidTaskError(_NO_CANVAS)
+            return Refused(delivery, call.id, Dead("refused", _NO_CANVAS, unknown))
         options = task.options(self._app)
         asked = call.headers.get("ignore_result")
         ignore = options.ignore_result if asked is None else bool(asked)

@@ -20,6 +20,7 @@ from celeriac.execution.outcome import (
     Retrying,
     Success,
 )
+from celeriac.protocol.repr import saferepr
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -91,7 +92,8 @@ def _caught(error: BaseException) -> Outcome:
         case Ignore():
             return Ignored()
         case Reject():
-            return Rejected(str(error.reason), error.requeue)
+            reason = error.reason if isinstance(error.reason, str) else saferepr(error.reason)
+            return Rejected(reason, error.requeue)
         case _:
             return Failure(error, _trace(error))
 
@@ -127,7 +129,7 @@ def _end(job: Job, outcome: Outcome) -> None:
     """Tell the hooks and the receivers what came out."""
     try:
         _notify(job, outcome)
-    except Exception:
+    except BaseException:
         logger.exception("A hook of task %s[%s] failed", job.task.name, job.id)
 
 

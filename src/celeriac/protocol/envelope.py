@@ -105,9 +105,9 @@ def decode(
     headers = envelope.headers or {}
     properties = envelope.properties or {}
     task_id, task = headers.get("id"), headers.get("task")
-    if type(task_id) is not str or not 0 < len(task_id) <= MAX_NAME:
+    if type(task_id) is not str or not 0 < len(task_id) <= MAX_NAME or not task_id.isascii():
         task_id = _name(headers, "id") or _name(properties, "correlation_id")
-    if type(task) is not str or not 0 < len(task) <= MAX_NAME:
+    if type(task) is not str or not 0 < len(task) <= MAX_NAME or not task.isascii():
         task = _name(headers, "task")
     return Message(
         task_id,
@@ -195,7 +195,18 @@ def _name(fields: dict[str, Any], key: str) -> str:
         raise DecodeError(f"{key!r} must be text, not {type(name).__name__}")
     if len(name) > MAX_NAME:
         raise LimitExceeded(f"{key!r} is longer than {MAX_NAME} characters")
+    if not is_text(name):
+        raise DecodeError(f"{key!r} is not text: it has half a surrogate pair")
     return name
+
+
+def is_text(name: str) -> bool:
+    """Tell whether a name can be written as UTF-8, as a key or in a log."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _count(value: object) -> int:

@@ -10,7 +10,7 @@ import msgspec
 
 from celeriac.error import DecodeError, InvalidTaskError
 from celeriac.message import Message
-from celeriac.protocol.envelope import DEATHS, LOSSES, OF_ONE_SENDING, REDELIVERED
+from celeriac.protocol.envelope import DEATHS, LOSSES, OF_ONE_SENDING, REDELIVERED, is_text
 from celeriac.protocol.repr import saferepr
 from celeriac.serialization.registry import Encoded, Serialization
 
@@ -377,7 +377,7 @@ def _read_v1(message: Message, payload: dict[str, Any]) -> Call:
     headers.update(message.headers)
     task_id, task = headers["id"] or message.id, headers["task"]
     for key, value in (("task", task), ("id", task_id)):
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or not is_text(value):
             raise InvalidTaskError(f"{key!r} of the body must be text, not {_describe(value)}")
     headers["id"] = task_id
     headers["root_id"] = headers["root_id"] or task_id

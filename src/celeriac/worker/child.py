@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import logging
 import multiprocessing
 import os
 import random
+import select
 import signal as unix
 import sys
 import threading
@@ -99,6 +101,7 @@ class Child(Work):
             release=self.release,
             failed=self._check_files,
         )
+        self._pid = os.getpid()
         self._control = control
         self._control_file = _file(control)
         self._begun = threading.Event()
@@ -132,29 +135,33 @@ class Child(Work):
 
     def execute(self, job: Job, resolve: Resolve) -> None:
         """Run a job in the calling thread, and hand its completion to the settler."""
-        if self._begin(job):
+        job.begun = time.monotonic()
+        if job.options.acks_late or self._mark_started(job):
+            self._begin(job)
             self._end(job, run(job, resolve))
 
     async def aexecute(self, job: Job) -> None:
         """Run a job on the running event loop, and hand its completion to the settler."""
-        if self._begin(job):
+        job.begun = time.monotonic()
+        # In a thread, since without the broker it waits, and the others must go on.
+        if job.options.acks_late or await asyncio.to_thread(self._mark_started, job):
+            self._begin(job)
             self._end(job, await arun(job))
 
-    def _begin(self, job: Job) -> bool:
-        """Note the start, first of all in the slot table; False when the job must not be run."""
-        job.begun = time.monotonic()
-        if not job.options.acks_late and not self._mark_started(job):
-            return False
+    def _begin(self, job: Job) -> None:
+        """Note the start, first of all in the slot table."""
         self.table.mark(job.delivery.receipt, RUNNING)
         if job.options.track_started:
             meta = {"pid": os.getpid(), "hostname": self.policy.node}
             record = progress(job, self.policy, state.STARTED, meta)
             if record is not None:
                 self.settler.put(record)
-        return True
 
     def _mark_started(self, job: Job) -> bool:
-        """Early acknowledgement: from here on the message must not run again, whatever happens."""
+        """Early acknowledgement: from here on the message must not run again, whatever happens.
+
+        False when the job must not be run here.
+        """
         tries = 0
         while True:
             try:
@@ -173,12 +180,19 @@ class Child(Work):
         return held
 
     def _end(self, job: Job, outcome: Outcome) -> None:
+        if os.getpid() != self._pid:
+            # The body has forked and let the copy return here: the job is the original's, and the
+            # copy has no threads to settle it, nor the right to run the next one.
+            os._exit(0)
         runtime = time.monotonic() - job.begun
         self.table.mark(job.delivery.receipt, ENDED)
         self.settler.put(decide(job, outcome, self.policy, time.time()))
         self.fetcher.ended(runtime)
         if self._verbose or type(outcome) is not Success:
-            report(job, outcome, runtime)
+            try:
+                report(job, outcome, runtime)
+            except Exception:
+                logger.exception("Cannot log the end of %s", job.id)
 
     # -- without a run --------------------------------------------------------------------
 
@@ -250,10 +264,12 @@ def main(
     random.seed()
     pid = os.getpid()
     owner = msgspec.structs.replace(owner, pid=pid, start=process_start(pid) or "")
-    _insist("register", lambda: app.broker.register(owner))
+    if not _insist("register", lambda: app.broker.register(owner), control):
+        return
     app.on_after_fork.send(sender=app)
     signal.worker_process_init.send(sender=None)
     child = Child(app, plan, owner, table, control)
+    threading.excepthook = _thread_ended
     threading.Thread(target=_obey, args=(child, control), name="control", daemon=True).start()
     os.write(control, READY)
     child.run()
@@ -292,12 +308,28 @@ def die_with(parent: int) -> None:
             os.kill(os.getpid(), unix.SIGKILL)
 
 
-def _insist(what: str, action: Callable[[], None]) -> None:
+def _insist(what: str, action: Callable[[], None], control: int) -> bool:
+    """Try until it is done; False when the supervisor speaks first: it says to stop, or is gone."""
     tries = 0
     while True:
         try:
-            return action()
+            action()
         except OperationalError as error:
             logger.info("Cannot %s now, will go on trying: %s", what, error)
-            time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
+            if select.select([control], [], [], PAUSES[min(tries, len(PAUSES) - 1)])[0]:
+                return False
             tries += 1
+        else:
+            return True
+
+
+def _thread_ended(arguments: threading.ExceptHookArgs) -> None:
+    """End the process when a bug has ended a thread of ours.
+
+    Without it the child would hold for ever what it has leased; the supervisor gives that back.
+    """
+    threading.__excepthook__(arguments)
+    name = arguments.thread.name if arguments.thread is not None else ""
+    if name.startswith(("fetcher", "settler", "control", "slot-")):
+        logger.critical("The thread %s of this child has ended; ending the child", name)
+        os._exit(1)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from celeriac.error import OperationalError
 from celeriac.execution.job import Admission, Job, Refused
+from celeriac.execution.outcome import Dead
+from celeriac.protocol.repr import saferepr
 from celeriac.worker.settler import PAUSES
 
 if TYPE_CHECKING:
@@ -80,6 +82,8 @@ class Fetcher(threading.Thread):
         self._ended = 0  # the next three are written under the lock
         self._runs = 0  # ended since the window last learned, and their seconds
         self._seconds = 0.0
+        self._moved = 0  # ended jobs at the last look for a stall, and when it began to be so many
+        self._moved_at = 0.0
         self._wake_at = 0  # the number of ended jobs at which there is room again
         self._lock = threading.Lock()
 
@@ -115,22 +119,19 @@ class Fetcher(threading.Thread):
             if room <= 0:
                 self._wait_for_room()
                 continue
+            behind = self._accepted - self._ended > self._executor.slots
             try:
-                deliveries = self._consumer.receive(min(room, BATCH), WAIT)
-            except Exception as error:
-                if not isinstance(error, OperationalError):  # a bug, or a driver's
-                    logger.exception("Cannot lease, will go on trying")
-                elif not failures:
-                    logger.info("Lost the broker, will come back: %s", error)
-                self._failed()
-                self._changed.clear()
-                self._changed.wait(PAUSES[min(failures, len(PAUSES) - 1)])
+                deliveries = self._consumer.receive(min(room, BATCH), STALL if behind else WAIT)
+            except Exception as error:  # noqa: BLE001 - told in `_pause`
+                self._pause(error, failures)
                 failures += 1
                 continue
             if failures:
                 logger.info("The broker is back")
                 failures = 0
             self._accept(deliveries)
+            if behind:
+                self._look_for_stall()
             if deliveries and len(deliveries) < room:
                 # The queue is empty: what was leased comes first, the next look can wait for it.
                 self._wake_at = self._accepted
@@ -139,6 +140,17 @@ class Fetcher(threading.Thread):
                     self._changed.wait(LULL)
         if self._quarantined:
             self._release(self._quarantined)
+
+    def _pause(self, error: Exception, failures: int) -> None:
+        """Tell why nothing can be leased, and wait before the next try."""
+        if not isinstance(error, OperationalError):  # a bug, or a driver's
+            logger.error("Cannot lease, will go on trying", exc_info=error)
+        elif not failures:
+            logger.info("Lost the broker, will come back: %s", error)
+        self._failed()
+        self._changed.clear()
+        if not self._stopped:
+            self._changed.wait(PAUSES[min(failures, len(PAUSES) - 1)])
 
     def _room(self) -> int:
         """How many messages to lease now; notes in ``_wake_at`` when to ask again if none.
@@ -175,27 +187,50 @@ class Fetcher(threading.Thread):
         return self._window.size
 
     def _wait_for_room(self) -> None:
-        before = self._ended
         self._changed.clear()
-        if self._ended < self._wake_at or self._settler.blocked:
-            self._changed.wait(STALL)
-        waiting = self._accepted - before - self._executor.slots
-        if waiting > 0 and self._ended == before and not self._stopped:
-            # A job runs long: what waits behind it may run elsewhere.
+        if self._ended >= self._wake_at and not self._settler.blocked:
+            if not self._table.room:
+                # The settler is at work; it has no time to tell of each lease that it frees.
+                self._changed.wait(LULL)
+            return
+        if not self._changed.wait(STALL):
+            self._look_for_stall()
+
+    def _look_for_stall(self) -> None:
+        """Give back what waits behind a job that runs long: it may run elsewhere."""
+        now, ended, slots = time.monotonic(), self._ended, self._executor.slots
+        if ended != self._moved:
+            self._moved, self._moved_at = ended, now
+        if now - self._moved_at < STALL or self._stopped:
+            return
+        if self._accepted - ended > slots:
             self._window.stalled()
             self._release(self._executor.withdraw())
+        if self._quarantined and (self._alone or slots == 1):
+            # With more slots nobody might ever have the child to himself, so there it waits.
+            self._window.stalled()
+            self._accepted += len(self._quarantined)
+            self._release(self._quarantined)
+            self._quarantined = []
 
     def _accept(self, deliveries: list[Delivery]) -> None:
         now = time.time()
         jobs: list[Job] = []
         hold = self._table.hold
         for delivery in deliveries:
-            job = self._admit(delivery, now)
+            # Before they are looked at, which may take longer than a lease lives.
+            hold(delivery.receipt)
+        for delivery in deliveries:
+            try:
+                job = self._admit(delivery, now)
+            except Exception as error:
+                logger.exception("Cannot look at a message of queue %s", delivery.queue)
+                job = _strange(delivery, error)
             if isinstance(job, Refused):
-                hold(delivery.receipt)
                 self._refuse(job)
                 continue
-            hold(delivery.receipt, not job.options.acks_late)
+            if not job.options.acks_late:
+                self._table.early(delivery.receipt)
             if delivery.deaths:  # it has killed a process, or stood by: it runs alone
                 self._quarantined.append(job)
             else:
@@ -207,5 +242,12 @@ class Fetcher(threading.Thread):
             self._submit(jobs)
 
     def _submit(self, jobs: list[Job]) -> None:
+        if self._accepted - self._ended <= self._executor.slots:
+            self._moved_at = time.monotonic()  # nothing has waited before
         self._accepted += len(jobs)
         self._executor.submit(jobs)
+
+
+def _strange(delivery: Delivery, error: Exception) -> Refused:
+    task_id = delivery.message.id if delivery.message is not None else ""
+    return Refused(delivery, task_id, Dead("undecodable", saferepr(error), error))

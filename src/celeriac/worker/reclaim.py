@@ -6,10 +6,11 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from celeriac.error import OperationalError
 from celeriac.execution.decide import Policy, decide_abandoned, give_back
 from celeriac.identifier import machine, process_start
 from celeriac.message import Verdict
-from celeriac.worker.slot import RUNNING
+from celeriac.worker.slot import ENDED, RUNNING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -35,6 +36,13 @@ class Reclaim:
         self._app = app
         self._owner = owner
         self._policy = Policy.of(app, node)
+        #: Adopted and decided, but not settled yet.
+        self._undone: list[Completion] = []
+
+    @property
+    def held(self) -> list[str]:
+        """The receipts of what was adopted and could not be settled yet."""
+        return [one.delivery.receipt for one in self._undone]
 
     def of_child(self, owner: str, held: Sequence[Held], blame: bool) -> None:
         """Take over from a child of ours that has ended.
@@ -44,20 +52,23 @@ class Reclaim:
             held: what its slot table said.
             blame: what it was running is suspected to have killed it.
         """
-        table = {one.receipt: one for one in held}
-        completions = []
+        self._settle()
+        entries = {one.receipt: one for one in held}
+        # Where no body was running, what was about to be settled is all that there is to suspect.
+        suspects = RUNNING if any(one.state == RUNNING for one in held) else ENDED
         for delivery in self._app.broker.adopt(owner, self._owner):
-            entry = table.get(delivery.previous)
-            running = entry is not None and entry.state == RUNNING
-            early = delivery.started or (running and entry is not None and entry.early)
-            if early or (running and blame):
-                completions.append(self._decide(delivery, died=running, early=early))
+            entry = entries.get(delivery.previous)
+            entered = entry is not None and entry.state in (RUNNING, ENDED)
+            early = delivery.started or (entry is not None and entry.early and entered)
+            if early or (blame and entry is not None and entry.state == suspects):
+                self._decide(delivery, died=entered, early=early)
             else:
-                completions.append(give_back(delivery))
-        self._commit(completions)
+                self._undone.append(give_back(delivery))
+        self._settle()
 
     def of_dead_neighbours(self, queues: Collection[str], mine: Collection[str]) -> None:
         """Take over from processes of other workers on this machine that are gone."""
+        self._settle()
         broker = self._app.broker
         owners = {owner.id: owner for owner in broker.owners() if owner.machine == machine()}
         alive = {one.id for one in owners.values() if process_start(one.pid) == one.start}
@@ -77,9 +88,11 @@ class Reclaim:
         self._lost(self._app.broker.adopt_expired(self._owner))
 
     def _lost(self, deliveries: Sequence[Delivery]) -> None:
-        self._commit([self._decide(one, died=False, early=one.started) for one in deliveries])
+        for one in deliveries:
+            self._decide(one, died=False, early=one.started)
+        self._settle()
 
-    def _decide(self, delivery: Delivery, died: bool, early: bool) -> Completion:
+    def _decide(self, delivery: Delivery, died: bool, early: bool) -> None:
         options = self._options(delivery)
         completion = decide_abandoned(
             delivery, options, self._policy, time.time(), died=died, early=early
@@ -96,11 +109,28 @@ class Reclaim:
                 options.max_deaths,
                 completion.delay,
             )
-        return completion
+        self._undone.append(completion)
 
     def _options(self, delivery: Delivery) -> TaskOptions:
         task = self._app.tasks.get(delivery.message.task) if delivery.message else None
         return task.options(self._app) if task else self._app.default_options()
+
+    def _settle(self) -> None:
+        """Settle what is undone; it stays undone when the broker or the store is away."""
+        try:
+            self._commit(self._undone)
+        except OperationalError:
+            raise
+        except Exception:
+            # A bug must end neither the supervisor nor the work of the others.
+            logger.exception("Cannot settle what was taken over; trying one by one")
+            for one in self._undone:
+                try:
+                    self._commit([one])
+                except Exception:
+                    # Its lease runs out, and what comes back counts as lost once more.
+                    logger.exception("Cannot settle %s", one.delivery.receipt)
+        self._undone = []
 
     def _commit(self, completions: list[Completion]) -> None:
         if not completions:

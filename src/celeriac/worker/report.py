@@ -68,7 +68,7 @@ def report_refused(refused: Refused) -> None:
         logger.info("Discarding revoked task: %s[%s] expired", name, refused.task_id)
         return
     logger.error(
-        "Cannot run message %s of queue %s: %s. It is kept: celeriac dead show %s",
+        "Cannot run message %s of queue %s: %s (it is kept: celeriac dead show %s)",
         refused.task_id or "without an id",
         refused.delivery.queue,
         outcome.detail,

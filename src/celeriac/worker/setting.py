@@ -31,7 +31,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
         loglevel: a level name or number.
         logfile: where to log; None means standard error.
         pidfile: where to write the process id.
-        prefetch_limit: how many messages a child may lease ahead at most.
+        prefetch_limit: how many messages may wait in a child behind those that run.
         grace: seconds that running tasks get at shutdown; None means until they are done.
         color: force colours on or off.
         quiet: print no banner.
@@ -107,14 +107,16 @@ def plan(app: Celeriac, settings: WorkerSettings) -> Plan:
     queues = tuple(name for name in queues if name not in settings.exclude)
     if not queues:
         raise ImproperlyConfigured("no queue to consume: --exclude-queues names all of --queues")
-    limit = settings.prefetch_limit or conf.worker_prefetch_limit
+    limit = settings.prefetch_limit
+    if limit is None:
+        limit = conf.worker_prefetch_limit
     return Plan(
         node=node_name(settings.hostname),
         pool=pool,
         children=children,
         slots=slots,
         queues=queues,
-        prefetch_limit=max(1, limit),
+        prefetch_limit=max(0, limit),
         grace=settings.grace if settings.grace is not None else conf.shutdown_grace,
         lease_heartbeat=conf.lease_heartbeat,
     )

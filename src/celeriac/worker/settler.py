@@ -101,7 +101,7 @@ class Settler(threading.Thread):
         if not self._atomic:
             records += [one.result for one in completions if one.result is not None]
         if records:
-            self._insist("store results", lambda: self._store.put(records))
+            self._store_all(records)
         if not completions:
             return
         if not self._atomic:
@@ -109,7 +109,7 @@ class Settler(threading.Thread):
                 one.result = None
         try:
             held = self._insist("settle", lambda: self._broker.settle(completions))
-        except (PublishRejected, EncodeError) as error:
+        except Exception as error:  # noqa: BLE001 - what cannot be committed ends as a dead letter
             self._commit_singly(completions, error)
             return
         for one, was_held in zip(completions, held, strict=True):
@@ -117,17 +117,38 @@ class Settler(threading.Thread):
                 self._fenced(one)
             self._settled(one)
 
+    def _store_all(self, records: list[ResultRecord]) -> None:
+        """Store results; one that cannot be stored at all must not keep the others back."""
+        try:
+            self._insist("store results", lambda: self._store.put(records))
+        except Exception as error:  # noqa: BLE001 - told below, when it is known whose it is
+            if len(records) > 1:
+                for one in records:
+                    self._store_all([one])
+            else:
+                logger.critical("Cannot store the result of %s: %r", records[0].id, error)
+
     def _commit_singly(self, completions: list[Completion], error: Exception) -> None:
         """Commit what can be of a batch in which something cannot; that becomes a dead letter."""
-        if len(completions) == 1:
-            logger.error("A follow-up message cannot be sent: %s", error)
-            completions[0] = self._unsendable(completions[0], error)
-            self._commit([], completions)
+        if len(completions) > 1:
+            for one in completions:
+                self._commit([], [one])
             return
-        for one in completions:
-            self._commit([], [one])
+        one = completions[0]
+        if one.verdict is Verdict.DEAD and not one.publish:
+            # Even that: its lease runs out, and what comes back counts as lost once more.
+            logger.critical("Cannot bury %s: %r", one.delivery.receipt, error)
+            self._settled(one)
+            return
+        logger.error("Cannot settle %s: %r", one.delivery.receipt, error)
+        self._commit([], [self._unsendable(one, error)])
 
     def _insist(self, what: str, action: Callable[[], T]) -> T:
+        """Try until it is done.
+
+        Raises:
+            Exception: not one of broker or store, and still so after a few seconds.
+        """
         tries = 0
         while True:
             try:
@@ -138,7 +159,10 @@ class Settler(threading.Thread):
                 if not self.blocked:
                     logger.info("Cannot %s now, will go on trying: %s", what, error)
             except Exception:
-                # A bug, or a driver's; the work is not lost as long as it is tried again.
+                # A bug, or a driver's, or a moment without memory.
+                if tries == len(PAUSES):
+                    self.blocked = False
+                    raise
                 logger.exception("Cannot %s, will go on trying", what)
             else:
                 self.blocked = False

@@ -57,9 +57,14 @@ class SlotTable:
             raise ValueError(f"receipt of {len(token)} bytes; the broker said {self._receipt_size}")
         offset = self._offsets[receipt] = self._free.popleft() * self._width
         start = offset + _MARK.size
-        # The receipt first: an entry that is not FREE always has a whole receipt.
+        # The state last: an entry that is not FREE always has a whole receipt.
         self._memory[start : start + len(token)] = token
-        _MARK.pack_into(self._memory, offset, HELD, early, len(token), 0)
+        _MARK.pack_into(self._memory, offset, FREE, early, len(token), 0)
+        self._memory[offset] = HELD
+
+    def early(self, receipt: str) -> None:
+        """Say that a lease is acknowledged early."""
+        self._memory[self._offsets[receipt] + 1] = True
 
     def mark(self, receipt: str, state: int) -> None:
         """Say that the body of a lease is about to be entered (RUNNING) or has ended (ENDED)."""

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections import deque
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -92,6 +93,8 @@ class Supervisor:
         self._cold = False
         self._deadline: float | None = None
         self._lost_broker = False
+        self._missing: set[str] = set()  # leases that the last renewal did not find
+        self._lost: set[str] = set()  # those that the one before had not found either
         self._selector = selectors.DefaultSelector()
         self._signals, self._wakeup = socket.socketpair()
         pid = os.getpid()
@@ -159,31 +162,46 @@ class Supervisor:
             return
         child.ready = True
         self._failed_starts = 0
-        if self._on_ready and all(one.ready for one in self._children.values()):
+        ready = sum(one.ready for one in self._children.values())
+        if self._on_ready and ready == self._plan.children:
             self._on_ready()
             self._on_ready = None
 
     # -- children -------------------------------------------------------------------------
 
     def _spawn(self, number: int) -> None:
+        """Start a child, or try again later when the system cannot: the others go on meanwhile."""
         # No connection may be shared with a child, and an SQLite one must not even be closed there.
         self._app.disconnect()
+        try:
+            with ExitStack() as undo:
+                self._fork(number, undo)
+        except OSError as error:
+            logger.error("Cannot start child %d, will go on trying: %s", number, error)
+            self._restarts.append((time.monotonic() + RESTART_PAUSES[-1], number))
+
+    def _fork(self, number: int, undo: ExitStack) -> None:
         self._spawned += 1
         plan = self._plan
         capabilities = self._app.broker.capabilities
         table = SlotTable(plan.slots + 2 * plan.prefetch_limit, capabilities.receipt_size)
+        undo.callback(table.close)
         owner = Owner(f"{self._name}.{self._spawned}", plan.node, machine(), 0, "", plan.queues)
         ours, theirs = socket.socketpair()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        undo.callback(theirs.close)
+        undo.callback(ours.close)
+        _flush()
         # A signal that comes before the child has handlers of its own would be handled by ours.
         unix.pthread_sigmask(unix.SIG_BLOCK, SIGNALS)
         parent = os.getpid()
-        pid = os.fork()
-        if not pid:
-            ours.close()
-            self._be_child(parent, owner, table, theirs, number)
-        unix.pthread_sigmask(unix.SIG_UNBLOCK, SIGNALS)
+        try:
+            pid = os.fork()
+            if not pid:
+                ours.close()
+                self._be_child(parent, owner, table, theirs, number)
+        finally:
+            unix.pthread_sigmask(unix.SIG_UNBLOCK, SIGNALS)
+        undo.pop_all()
         theirs.close()
         child = ChildProcess(pid, number, owner.id, table, ours)
         self._children[pid] = child
@@ -215,9 +233,11 @@ class Supervisor:
         except BaseException:
             logger.critical("Child %d failed", number, exc_info=True)
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            # Whatever happens: this process must not go on as a second supervisor.
+            try:
+                _flush()
+            finally:
+                os._exit(code)
 
     def _reap(self) -> None:
         for pid, child in list(self._children.items()):
@@ -232,6 +252,9 @@ class Supervisor:
             except OperationalError as error:
                 self._broker_lost(error)
                 return
+            except Exception:
+                # Its leases run out, and survivors take them over.
+                logger.exception("Cannot take over the work of child %s", one.owner)
             self._bereaved.popleft()
 
     def _buried(self, child: ChildProcess, code: int) -> None:
@@ -265,8 +288,12 @@ class Supervisor:
 
         Raises:
             BrokerRefused, StoreRefused: waiting won't help.
+            BrokerUnavailable, StoreUnavailable: the settings say not to wait, or no longer.
         """
-        tries = 0
+        conf, tries = self._app.conf, 0
+        patient = conf.broker_connection_retry_on_startup
+        if patient is None:
+            patient = conf.broker_connection_retry
         while not self._stopping:
             try:
                 self._app.broker.ping()
@@ -276,6 +303,9 @@ class Supervisor:
             except (BrokerRefused, StoreRefused):
                 raise
             except OperationalError as error:
+                limit = conf.broker_connection_max_retries
+                if not patient or (limit and tries >= limit):
+                    raise
                 pause = CONNECT_PAUSES[min(tries, len(CONNECT_PAUSES) - 1)]
                 tries += 1
                 logger.error(
@@ -299,6 +329,10 @@ class Supervisor:
         except OperationalError as error:
             self._broker_lost(error)
             return min(interval, 1.0)
+        except Exception:
+            # The children and their tasks must not end for a bug in here.
+            logger.exception("Cannot %s, will go on trying", duty.__name__.strip("_"))
+            return min(interval, 1.0)
         if self._lost_broker:
             self._lost_broker = False
             logger.warning("The broker is back: %s", self._app.broker.display)
@@ -311,11 +345,16 @@ class Supervisor:
 
     def _renew(self) -> None:
         broker = self._app.broker
-        broker.renew(self._owner.id, [])
+        broker.renew(self._owner.id, self._reclaim.held)
+        missing: set[str] = set()
         for child in self._children.values():
             receipts = [one.receipt for one in child.table.held()]
-            for lost in broker.renew(child.owner, receipts):
-                logger.warning("Lease %s was lost; its task may run elsewhere too", lost)
+            missing.update(broker.renew(child.owner, receipts))
+        # What was settled just now is missing too, but no longer in the table the next time.
+        lost = missing & self._missing
+        for receipt in lost - self._lost:
+            logger.warning("Lease %s was lost; its task may run elsewhere too", receipt)
+        self._missing, self._lost = missing, lost
 
     def _recover(self) -> None:
         mine = {child.owner for child in self._children.values()}
@@ -373,6 +412,14 @@ class Supervisor:
             self._app.broker.unregister(self._owner.id)
         except OperationalError as error:
             logger.warning("Could not sign off from the broker: %s", error)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            # What is closed, or a pipe without a reader, has nobody to tell.
+            with suppress(OSError, ValueError):
+                stream.flush()
 
 
 def _note(number: int, frame: object) -> None:

@@ -59,6 +59,19 @@ class Worker:
         """
         if not hasattr(os, "fork"):
             raise ImproperlyConfigured("a worker needs fork(), which this system does not have")
+        if not self.app.broker.capabilities.shared:
+            raise ImproperlyConfigured(
+                f"the broker {self.app.broker.display} lives in the memory of one process, and a "
+                "worker has several; use sqlite:// for a queue that needs no server"
+            )
+        streams = sys.stdout, sys.stderr
+        try:
+            return self._supervise()
+        finally:
+            # Whatever is said after this is not for the log.
+            sys.stdout, sys.stderr = streams
+
+    def _supervise(self) -> int:
         log = WorkerLog(self.app.conf, self.settings, self.plan.node)
         log.set_up()
         signal.worker_init.send(sender=self)
@@ -81,8 +94,9 @@ class Worker:
     def _say(text: str) -> None:
         # Past `worker_redirect_stdouts`: the banner is for the eye, not for the log.
         stream = sys.__stdout__ or sys.stdout
-        stream.write(text + "\n")
-        stream.flush()
+        if stream is not None:  # as under a service manager that closes it
+            stream.write(text + "\n")
+            stream.flush()
 
     def _introduction(self) -> Introduction:
         app, it = self.app, self.plan

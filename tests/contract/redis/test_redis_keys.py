@@ -118,6 +118,19 @@ def test_a_delayed_message_goes_straight_to_the_list_while_we_have_no_worker(
     assert not client.exists(key("celeriac:eta"))
 
 
+def test_a_worker_that_was_killed_holds_no_delayed_messages_back(
+    broker: Broker, client: redis.Redis, key: Any
+) -> None:
+    """Its entry stays, but nobody would promote them: a Celery worker has to see them."""
+    client.zadd(key("celeriac:alive"), {"gone.1": (time.time() - 120) * 1000})
+    broker.publish([outgoing("q", due=time.time() + 3600)])
+    assert client.llen(key("q")) == 1
+    client.zadd(key("celeriac:alive"), {"here.1": time.time() * 1000})
+    broker.publish([outgoing("q", due=time.time() + 3600)])
+    assert client.llen(key("q")) == 1
+    assert client.zcard(key("celeriac:eta")) == 1
+
+
 # -- recovery of what Celery workers held ------------------------------------------------------
 
 

@@ -97,7 +97,7 @@ class TestMistakes:
 
     def test_wrong_scheme(self, run: Callable[..., Run]) -> None:
         done = run("-b", "rediss3://x", "dead", "list")
-        assert done.code == 1
+        assert done.code == 2
         said, hint, *_ = done.err.splitlines()
         assert said == 'error: no broker for the URL scheme "rediss3"'
         assert hint.startswith('  hint: did you mean "rediss://"?')

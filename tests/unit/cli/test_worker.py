@@ -70,7 +70,7 @@ class TestSettings:
             loglevel="info",
             logfile="w.log",
             pidfile="w.pid",
-            prefetch_limit=32,
+            prefetch_limit=24,
             grace=2.5,
             color=False,
             quiet=True,
@@ -80,9 +80,9 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("options", "limit"),
         [
-            (("-c", "8", "--prefetch-multiplier", "4"), 4),
+            (("-c", "8", "--prefetch-multiplier", "4"), 3),
             (("--prefetch-multiplier", "0"), None),
-            (("--disable-prefetch",), 1),
+            (("--disable-prefetch",), 0),
         ],
     )
     def test_prefetch(

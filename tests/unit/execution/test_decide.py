@@ -214,6 +214,35 @@ def test_headers_that_lie_are_found_out(app, policy, headers):
     assert decide_received(found, policy, NOW).reason == "undecodable"
 
 
+SIGNATURE = {
+    "task": "t",
+    "args": [],
+    "kwargs": {},
+    "options": {},
+    "subtask_type": None,
+    "immutable": False,
+}
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        {"callbacks": [SIGNATURE]},
+        {"errbacks": [SIGNATURE]},
+        {"chain": [SIGNATURE]},
+        {"chord": SIGNATURE},
+    ],
+    ids=str,
+)
+def test_what_comes_after_a_task_is_not_lost_in_silence(app, policy, after):
+    """This version runs no canvas: the message is kept for one that does."""
+    app.task(lambda: 1, name="t")
+    found = refused(app, delivery(app, "t", **after))
+    completion = decide_received(found, policy, NOW)
+    assert (completion.verdict, completion.reason) == (Verdict.DEAD, "refused")
+    assert completion.result.state == state.FAILURE
+
+
 def test_an_expired_message_is_revoked(app, policy):
     app.task(lambda: 1, name="t")
     one = delivery(app, "t", headers={"expires": "2020-01-01T00:00:00+00:00"})

@@ -11,8 +11,9 @@ tell, and the caller gets `PublishUnknown` instead of a second run.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celeriac.broker.redis import catalog
 from celeriac.broker.redis.entry import Lists
@@ -33,6 +34,15 @@ if TYPE_CHECKING:
     from celeriac.message import Outgoing
 
 _PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+#: Sends in doubt that a process remembers.
+_MOST_DOUBTS = 1000
+
+
+class _Doubt(NamedTuple):
+    """A send whose reply was lost: what was sent, and how to look for it."""
+
+    command: Command | Call
+    search: Callable[[], Call] | None
 
 
 class Sender:
@@ -42,6 +52,8 @@ class Sender:
         self._layout = layout
         self._options = options
         self._declared: set[str] = set()
+        # Sends of one message that are in doubt, by task id: a repetition looks there first.
+        self._doubts: OrderedDict[str, _Doubt] = OrderedDict()
         # The first priority that is not served first; with other steps than kombu's, all of them.
         self._second_step = (*layout.steps, 10)[1] if layout.steps[0] == 0 else -1
 
@@ -51,6 +63,9 @@ class Sender:
         Raises:
             PublishRejected, PublishUnknown, BrokerUnavailable, BrokerRefused: as the port says.
         """
+        doubt = self._doubts.pop(batch[0].message.id, None) if len(batch) == 1 else None
+        if doubt is not None and (yield from self._was_accepted(doubt)):
+            return
         raws = [envelope.encode(outgoing) for outgoing in batch]
         for item, raw in zip(batch, raws, strict=True):
             if len(raw) > self._options.max_message_bytes:
@@ -61,7 +76,15 @@ class Sender:
             search = partial(self._seek, key, batch[-1], raws[-1])
         else:
             command, search = self._script(batch, raws), None
-        yield from self._persist({item.queue for item in batch}, command, search)
+        yield from self._persist(batch, command, search)
+
+    def _was_accepted(self, doubt: _Doubt) -> Plan[bool]:
+        """Find out about an earlier send; one that leaves a mark is simply carried out again."""
+        try:
+            (found,) = yield [doubt.command if doubt.search is None else doubt.search()]
+        except Fault as fault:
+            raise _failure(fault, doubtful=True) from fault
+        return doubt.search is None or bool(found)
 
     def ready(self, outgoing: Outgoing) -> str | None:
         """Return the list where one ``LPUSH`` publishes ``outgoing``, or None."""
@@ -70,6 +93,7 @@ class Sender:
             and not outgoing.dedupe
             and outgoing.priority < self._second_step
             and outgoing.queue in self._declared
+            and outgoing.message.id not in self._doubts
         ):
             return self._layout.prefix + outgoing.queue
         return None
@@ -81,11 +105,11 @@ class Sender:
             PublishRejected, PublishUnknown, BrokerUnavailable, BrokerRefused: as the port says.
         """
         search = partial(self._seek, key, outgoing, raw)
-        return self._persist({outgoing.queue}, ("LPUSH", key, raw), search, fault)
+        return self._persist((outgoing,), ("LPUSH", key, raw), search, fault)
 
     def _persist(
         self,
-        queues: set[str],
+        batch: Sequence[Outgoing],
         command: Command | Call,
         search: Callable[[], Call] | None,
         fault: Fault | None = None,
@@ -93,13 +117,14 @@ class Sender:
         """Send ``command``; in doubt whether it was accepted, find out.
 
         Args:
-            queues: what to declare first.
+            batch: what it publishes.
             command: what to send.
             search: in doubt, what tells whether it was accepted; None where ``command`` itself
                 may be repeated.
             fault: it has been sent already, with this outcome.
         """
         deadline = SYSTEM.monotonic() + self._options.publish_timeout
+        queues = {item.queue for item in batch}
         pause, doubtful = _PAUSE, False
         while True:
             try:
@@ -121,10 +146,17 @@ class Sender:
                 last = SYSTEM.monotonic() + pause >= deadline
                 # What certainly was not sent is for the caller to send again.
                 if last or not doubtful or failed.kind is not Kind.UNAVAILABLE:
+                    if doubtful and len(batch) == 1:
+                        self._remember(batch[0].message.id, _Doubt(command, search))
                     raise _failure(failed, doubtful) from failed
             fault = None
             yield pause
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _remember(self, task_id: str, doubt: _Doubt) -> None:
+        self._doubts[task_id] = doubt
+        if len(self._doubts) > _MOST_DOUBTS:
+            self._doubts.popitem(last=False)
 
     def _declare(self, queues: set[str]) -> Plan[None]:
         """Tell kombu of queues, once per process and before the first message."""

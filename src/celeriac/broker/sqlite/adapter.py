@@ -142,7 +142,9 @@ class SQLiteBroker(Broker):
             self.options.clock.time() + self.options.lease_ttl,
         )
         self._database.keep_ballast()
-        self._database.write(lambda connection: connection.execute(statement.REGISTER, values))
+        self._database.write(
+            lambda connection: connection.execute(statement.REGISTER, values), urgent=True
+        )
 
     def unregister(self, owner: str) -> None:
         """Forget an owner that holds nothing any more."""

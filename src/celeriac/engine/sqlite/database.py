@@ -136,8 +136,11 @@ class Database:
 
     def keep_ballast(self) -> None:
         """Set the ballast aside, unless it is there already or there is no room for it."""
-        if self._settings.ballast and not os.path.exists(self.location.ballast):
-            self._fill_ballast()
+        path = self.location.ballast
+        if self._settings.ballast and not os.path.exists(path) and not self._fill_ballast():
+            # An empty file would be taken for a ballast that is spent.
+            with suppress(FileNotFoundError):
+                os.unlink(path)
 
     # -- opening and closing -------------------------------------------------------------------
 

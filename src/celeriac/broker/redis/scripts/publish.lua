@@ -8,8 +8,7 @@ local wrong = refusal(FIRST)
 if wrong then return wrong end
 if not redis.call('SET', KEYS[5], '1', 'NX', 'EX', 600) then return 0 end
 local now = clock()
--- Without a worker of ours nobody would promote: a Celery worker holds the message itself.
-local waits = redis.call('EXISTS', KEYS[1]) == 1
+local waits = promoted(KEYS[1], now)
 for at = (#KEYS - FIRST + 1) * 2 + 1, #ARGV, 4 do
   local number, raw, due, once = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if once == '' or redis.call('SET', once, '1', 'NX', 'EX', 3600) then

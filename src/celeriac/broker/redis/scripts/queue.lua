@@ -11,6 +11,12 @@ local function add(lists, list, raw)
   end
 end
 
+-- Whether a worker of ours has given a sign of life in the last minute, and would promote what is
+-- due.  Without one nobody would: a Celery worker takes the message and holds it itself.
+local function promoted(alive, now)
+  return redis.call('ZCOUNT', alive, now - 60000, '+inf') > 0
+end
+
 -- Scripts have no rollback: find out before the first write whether all lists can take messages.
 local function refusal(from)
   for i = from, #KEYS do

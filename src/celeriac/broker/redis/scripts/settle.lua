@@ -12,7 +12,7 @@ local FIRST = 11
 local wrong = refusal(FIRST)
 if wrong then return wrong end
 local now, died, held, tokens, buried = clock(), moment(), {}, {}, false
-local waits = redis.call('EXISTS', KEYS[5]) == 1
+local waits = promoted(KEYS[5], now)
 local at = 2 + (#KEYS - FIRST + 1) * 2
 
 local function enqueue(number, raw, due)

@@ -1,0 +1,163 @@
+"""What a hostile reader of the worker has thought of."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from celeriac.engine.sqlite.location import parse
+from celeriac.engine.sqlite.lock import FileLock
+from celeriac.testing.deadline import eventually
+from celeriac.testing.ledger import Kind
+
+from .process import HERE
+
+TASKS = """
+import asyncio, os, time
+from subject import app, noted
+from celeriac.testing.ledger import Kind, note
+
+
+@app.task(bind=True, name="fork_and_return")
+def fork_and_return(self):
+    note(Kind.START, self.request.id)
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        note(Kind.END, self.request.id)
+    return "parent" if pid else "copy"
+
+
+@app.task(bind=True, name="beat")
+async def beat(self, path):
+    note(Kind.START, self.request.id)
+    while not os.path.exists(path):
+        await asyncio.sleep(0.01)
+        note(Kind.END, self.request.id)
+
+
+@app.task(bind=True, name="early", acks_late=False)
+async def early(self):
+    note(Kind.START, self.request.id)
+"""
+
+
+@pytest.fixture
+def tasks(site):
+    """Tasks of these tests only."""
+    site.module("review_tasks", TASKS)
+    site.configure(imports=("review_tasks",))
+    return lambda name, *args: site.app.send_task(name, args)
+
+
+def test_the_copy_of_a_task_that_forks_runs_nothing(site, tasks):
+    """It has neither the threads to settle with, nor the right to run what waits."""
+    results = [tasks("fork_and_return")]
+    results += [site.subject.add.delay(number, 1) for number in range(20)]
+    worker = site.worker("-c", "1")
+    assert results[0].get(timeout=30) == "parent"
+    assert [one.get(timeout=30) for one in results[1:]] == list(range(1, 21))
+    assert set(site.ledger.counts(Kind.START).values()) == {1}
+    assert worker.stop() == 0
+
+
+def test_a_child_that_cannot_be_started_is_started_later(site):
+    """The other children, and what they run, must not end for it."""
+    worker = site.worker("-c", "2")
+    result = site.subject.nap.delay(60)
+    eventually(lambda: site.ledger.counts(Kind.START)[result.id] == 1)
+    runner = site.ledger.by_id(Kind.START)[result.id][0].pid
+    (idle,) = set(worker.children()) - {runner}
+    before = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    os.kill(idle, signal.SIGKILL)
+    eventually(lambda: "Cannot start child" in worker.output())
+    resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, before)
+    eventually(lambda: len(worker.children()) == 2)
+    assert runner in worker.children()
+    assert site.subject.add.delay(1, 2).get(timeout=30) == 3
+    worker.kill()
+
+
+def test_a_child_that_waits_for_the_broker_can_be_stopped(private_redis, new_site):
+    server = private_redis()
+    site = new_site(server.url)
+    worker = site.worker("-c", "2")
+    server.kill()
+    for pid in worker.children():
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: worker.output().count("Cannot register") >= 2)
+    worker.signal(signal.SIGTERM)
+    assert worker.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("streams", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_worker_needs_no_standard_streams(site, streams):
+    log = site.directory / "streams.log"
+    pidfile = site.directory / "pid"
+    command = f"exec {sys.executable} -m celeriac -A subject worker -c 1 -l INFO"
+    process = subprocess.Popen(
+        ["sh", "-c", f"{command} --logfile {log} --pidfile {pidfile} {streams}"],
+        cwd=HERE,
+        env=site.environment,
+        start_new_session=True,
+    )
+    try:
+        assert site.subject.add.delay(1, 2).get(timeout=60) == 3
+    finally:
+        process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert not pidfile.exists()
+
+
+def test_a_lease_that_was_settled_just_now_is_not_reported_as_lost(site):
+    site.configure(lease_heartbeat=0.01)
+    worker = site.worker("-c", "2")
+    results = [site.subject.silent.delay() for _ in range(2000)]
+    eventually(lambda: len(site.ledger.counts(Kind.END)) == len(results), timeout=60)
+    assert worker.stop() == 0
+    assert "was lost" not in worker.output()
+
+
+def test_a_coroutine_that_waits_for_the_broker_does_not_stop_the_others(new_site, tmp_path):
+    """An early acknowledgement has to reach the broker before the body is entered."""
+    url = f"sqlite:///{tmp_path}/queue.db"
+    site = new_site(url)
+    site.module("review_tasks", TASKS)
+    site.configure(imports=("review_tasks",))
+    worker = site.worker("-c", "10", "-P", "asyncio")
+    flag = tmp_path / "flag"
+    beat = site.app.send_task("beat", [str(flag)])
+    eventually(lambda: site.ledger.counts(Kind.END)[beat.id] > 0)
+    lock = FileLock(parse(url)[0].lock)
+    held = threading.Event()
+    early = site.app.send_task("early")
+    with lock.hold(10):
+        held.set()
+        before = site.ledger.counts(Kind.END)[beat.id]
+        eventually(lambda: site.ledger.counts(Kind.END)[beat.id] > before + 50)
+        flag.touch()
+    lock.close()
+    eventually(lambda: site.ledger.counts(Kind.START)[early.id] == 1)
+    assert worker.stop() == 0
+
+
+def test_what_was_leased_with_a_long_task_runs_in_another_child(site):
+    """Also when nothing more arrives: the long one may take hours."""
+    worker = site.worker("-c", "1")
+    for one in [site.subject.add.delay(0, 0) for _ in range(200)]:
+        one.get(timeout=30)
+    worker.signal_group(signal.SIGSTOP)
+    long = site.subject.nap.delay(60)
+    rest = [site.subject.add.delay(number, 0) for number in range(5)]
+    worker.signal_group(signal.SIGCONT)
+    eventually(lambda: site.ledger.counts(Kind.START)[long.id] == 1)
+    site.worker("-c", "1")
+    assert [one.get(timeout=30) for one in rest] == list(range(5))
+    worker.kill()
