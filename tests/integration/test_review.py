@@ -7,20 +7,17 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 
-from celeriac.engine.sqlite.location import parse
-from celeriac.engine.sqlite.lock import FileLock
 from celeriac.testing.deadline import eventually
 from celeriac.testing.ledger import Kind
 
 from .process import HERE
 
 TASKS = """
-import asyncio, os, time
-from subject import app, noted
+import os
+from subject import app
 from celeriac.testing.ledger import Kind, note
 
 
@@ -33,18 +30,6 @@ def fork_and_return(self):
         note(Kind.END, self.request.id)
     return "parent" if pid else "copy"
 
-
-@app.task(bind=True, name="beat")
-async def beat(self, path):
-    note(Kind.START, self.request.id)
-    while not os.path.exists(path):
-        await asyncio.sleep(0.01)
-        note(Kind.END, self.request.id)
-
-
-@app.task(bind=True, name="early", acks_late=False)
-async def early(self):
-    note(Kind.START, self.request.id)
 """
 
 
@@ -123,29 +108,6 @@ def test_a_lease_that_was_settled_just_now_is_not_reported_as_lost(site):
     eventually(lambda: len(site.ledger.counts(Kind.END)) == len(results), timeout=60)
     assert worker.stop() == 0
     assert "was lost" not in worker.output()
-
-
-def test_a_coroutine_that_waits_for_the_broker_does_not_stop_the_others(new_site, tmp_path):
-    """An early acknowledgement has to reach the broker before the body is entered."""
-    url = f"sqlite:///{tmp_path}/queue.db"
-    site = new_site(url)
-    site.module("review_tasks", TASKS)
-    site.configure(imports=("review_tasks",))
-    worker = site.worker("-c", "10", "-P", "asyncio")
-    flag = tmp_path / "flag"
-    beat = site.app.send_task("beat", [str(flag)])
-    eventually(lambda: site.ledger.counts(Kind.END)[beat.id] > 0)
-    lock = FileLock(parse(url)[0].lock)
-    held = threading.Event()
-    early = site.app.send_task("early")
-    with lock.hold(10):
-        held.set()
-        before = site.ledger.counts(Kind.END)[beat.id]
-        eventually(lambda: site.ledger.counts(Kind.END)[beat.id] > before + 50)
-        flag.touch()
-    lock.close()
-    eventually(lambda: site.ledger.counts(Kind.START)[early.id] == 1)
-    assert worker.stop() == 0
 
 
 def test_what_was_leased_with_a_long_task_runs_in_another_child(site):

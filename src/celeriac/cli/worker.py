@@ -147,7 +147,8 @@ def command(ctx: click.Context, session: Session, /, **given: Any) -> None:
         # Kept alive by the signal; said once logging is set up.
         signal.worker_init.connect(_no_events, weak=False, dispatch_uid="celeriac.cli.worker")
     # What a stream of ours still holds is written before the children inherit it.
-    sys.stdout.flush()
+    if sys.stdout is not None:  # closed, as under some service managers
+        sys.stdout.flush()
     ctx.exit(Worker(app, settings).run())
 
 

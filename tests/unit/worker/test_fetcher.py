@@ -267,6 +267,41 @@ def test_suspects_do_not_wait_behind_a_suspect_that_runs_long(app, gate, ran):
     assert running.depth() == (0, 0)
 
 
+# -- early acknowledgement -----------------------------------------------------------------
+
+
+def test_a_coroutine_that_waits_for_the_broker_does_not_stop_the_others(app, monkeypatch):
+    """It has to be acknowledged before its body is entered, and the broker may be away."""
+    asked, answer, turns, ended = (threading.Event() for _ in range(4))
+    real = app.broker.mark_started
+
+    def mark_started(receipts):
+        asked.set()
+        assert answer.wait(30)
+        return real(receipts)
+
+    @app.task(acks_late=False)
+    async def early():
+        ended.set()
+
+    @app.task
+    async def other():
+        turns.set()
+
+    monkeypatch.setattr(app.broker, "mark_started", mark_started)
+    with Running(app, "asyncio", 4) as running:
+        early.delay()
+        assert asked.wait(10)
+        other.delay()
+        try:
+            assert turns.wait(10)
+            assert not ended.is_set()
+        finally:
+            answer.set()
+        assert ended.wait(10)
+        eventually(lambda: running.depth() == (0, 0))
+
+
 # -- the end -------------------------------------------------------------------------------
 
 
