@@ -101,15 +101,6 @@ def test_a_worker_needs_no_standard_streams(site, streams):
     assert not pidfile.exists()
 
 
-def test_a_lease_that_was_settled_just_now_is_not_reported_as_lost(site):
-    site.configure(lease_heartbeat=0.01)
-    worker = site.worker("-c", "2")
-    results = [site.subject.silent.delay() for _ in range(2000)]
-    eventually(lambda: len(site.ledger.counts(Kind.END)) == len(results), timeout=60)
-    assert worker.stop() == 0
-    assert "was lost" not in worker.output()
-
-
 def test_what_was_leased_with_a_long_task_runs_in_another_child(site):
     """Also when nothing more arrives: the long one may take hours."""
     worker = site.worker("-c", "1")

@@ -212,11 +212,9 @@ class MemoryBroker(Broker):
             leases = {key: entry.deadline for key, entry in self.space.leased.items()}
             owners = {key: end for key, (_, end) in self.space.owners.items()}
             expired = self._observe({**leases, **owners})
+            taken = [one for owner in expired & owners.keys() for one in self.adopt(owner, by)]
             entries = [entry for key, entry in self.space.leased.items() if key in expired]
-            taken = [self._take_over(entry, by) for entry in entries]
-            for owner in expired & owners.keys():
-                taken += self.adopt(owner, by)
-            return taken
+            return taken + [self._take_over(entry, by) for entry in entries]
 
     def _observe(self, deadlines: dict[str, float]) -> set[str]:
         """Return what is past its deadline and has been seen so, unchanged, for the grace."""
