@@ -5,6 +5,7 @@ import signal
 import sqlite3
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from celeriac.clock import ManualClock
@@ -172,3 +173,24 @@ def test_queues_take_turns(connect: Callable[..., SQLiteBroker]) -> None:
     assert queues == ["a", "b"] * 3
     assert [one.queue for one in consumer.receive(20, 20.0)] == ["a"] * 17 + ["b"]
     consumer.close()
+
+
+def test_what_waits_in_queues_of_others_is_left_to_them(
+    connect: Callable[..., SQLiteBroker],
+) -> None:
+    """Two applications share a file; neither knows the tasks of the other."""
+    clock = ManualClock()
+    broker = connect(clock=clock, lease_ttl=30.0, recovery_grace=15.0)
+    holder = owner("one@host")
+    held = lease(broker, holder)
+    stranger = msgspec.structs.replace(owner("two@host"), queues=("another",))
+    heir = owner("three@host")
+    for moment in (0.0, 31.0, 16.0):
+        clock.advance(moment)
+        broker.register(stranger)
+        assert broker.adopt_expired(stranger.id) == []
+    broker.register(heir)
+    assert broker.adopt_expired(heir.id) == []
+    clock.advance(16.0)
+    broker.register(heir)
+    assert ids(broker.adopt_expired(heir.id)) == held

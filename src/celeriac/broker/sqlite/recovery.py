@@ -73,17 +73,25 @@ class Recovery:
         return self._deliver(self._database.write(adopt, urgent=True))
 
     def adopt_expired(self, by: str) -> list[Delivery]:
-        """Take over what nobody has renewed."""
+        """Take over what nobody has renewed, of the queues that ``by`` has registered with."""
         self._sweep()
         now = self._options.clock.time()
         expired = self._database.read(
             lambda connection: connection.execute(statement.EXPIRED, (now, _BATCH)).fetchall()
         )
-        doomed: dict[_Sight, float] = {(seq, generation): at for seq, generation, at in expired}
+        owners = self.owners()
+        mine = {queue for owner, _ in owners if owner.id == by for queue in owner.queues}
+        doomed: dict[_Sight, float] = {
+            (seq, generation): at
+            for seq, generation, queue, at in expired
+            if not mine or queue in mine
+        }
         doomed |= {
             (owner.id,): deadline
-            for owner, deadline in self.owners()
-            if owner.id != by and deadline <= now
+            for owner, deadline in owners
+            if owner.id != by
+            and deadline <= now
+            and not (mine and owner.queues and mine.isdisjoint(owner.queues))
         }
         ripe = self._observe(doomed)
         if not ripe:

@@ -101,7 +101,9 @@ _TAKE_OVER = """
 
 ADOPT = f"{_TAKE_OVER} WHERE state = 2 AND owner = :owner RETURNING {_DELIVERY}"
 
-EXPIRED = "SELECT seq, generation, deadline FROM message WHERE state = 2 AND deadline <= ? LIMIT ?"
+EXPIRED = """
+    SELECT seq, generation, queue, deadline FROM message WHERE state = 2 AND deadline <= ? LIMIT ?
+"""
 
 ADOPT_ONE = f"""
     {_TAKE_OVER}
