@@ -200,7 +200,7 @@ def test_a_pid_file_belongs_to_one_worker(site, tmp_path):
     first = site.worker("-c", "1", "--pidfile", str(path))
     assert path.read_text() == f"{first.pid}\n"
     second = site.worker("-c", "1", "--pidfile", str(path), wait=False)
-    assert second.process.wait(30) == 1
+    assert second.process.wait(30) == 2
     assert f"says that process {first.pid} is running" in second.output()
     assert path.read_text() == f"{first.pid}\n"
     first.kill()
