@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import uuid as _uuid
 from functools import cache
 
@@ -26,6 +25,10 @@ def token(size: int = 5) -> str:
 @cache
 def hostname() -> str:
     """Return the name of this host."""
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    import socket  # 3 ms that no POSIX system has to spend
+
     return socket.gethostname()
 
 

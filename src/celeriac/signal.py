@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable
-from inspect import ismethod
+from types import MethodType
 from typing import Any, NamedTuple, TypeVar, overload
 
 logger = logging.getLogger("celeriac.signal")
@@ -162,7 +162,7 @@ class Signal:
         def gone(_: object) -> None:
             self._remove(key)
 
-        if ismethod(receiver):
+        if isinstance(receiver, MethodType):
             return weakref.WeakMethod(receiver, gone)
         return weakref.ref(receiver, gone)
 
@@ -178,7 +178,9 @@ def _key(receiver: Any, sender: Any, uid: Hashable) -> tuple[Hashable, Hashable]
     who: Hashable = uid
     if uid is None:
         owner = getattr(receiver, "__self__", None)
-        who = (id(owner), id(receiver.__func__)) if ismethod(receiver) else id(receiver)
+        who = (
+            (id(owner), id(receiver.__func__)) if isinstance(receiver, MethodType) else id(receiver)
+        )
     return who, sender if isinstance(sender, str) else id(sender)
 
 
