@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.integration.process import WorkerProcess
 
 from celeriac.testing.deadline import eventually
@@ -40,6 +41,19 @@ class Worker(WorkerProcess):
         if wait:
             eventually(lambda: self._ready(before), timeout=60)
         return self
+
+    def stop(self, timeout: float = 30) -> int:
+        """End it warmly; return its exit code.
+
+        Celery's warm shutdown hangs once in a while, idle and with all of its messages given back
+        or not: then what a test wants to know of our side cannot be seen.
+        """
+        try:
+            return super().stop(timeout)
+        except subprocess.TimeoutExpired:
+            if self.side != "celery":
+                raise
+            pytest.skip(f"the real Celery did not end: {self.output()[-300:]}")
 
     def _ready(self, before: int) -> bool:
         if self.process.poll() is not None:
